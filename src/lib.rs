@@ -1,0 +1,19 @@
+//! Distributed transactions for services that cannot lose one.
+//!
+//! seamio speaks Seata's wire protocol, so unmodified Seata clients in Java and Go work with it.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`net`] | the event-loop runtime: sockets, timers, sessions, workers. Knows nothing of Seata |
+//! | [`proto`] | Seata's wire format: bytes to messages and back. No I/O |
+//! | [`tc`] | the transaction coordinator: decides. Its stores keep what was decided |
+//!
+//! The direction of `use` is one way: `proto` and `net` know no other room, `tc` knows both.
+
+pub mod net;
+pub mod proto;
+pub mod tc;
+pub mod xid;
+
+#[cfg(feature = "sim")]
+pub mod sim;

@@ -1,0 +1,2 @@
+//! The `seamio` binary: arguments, configuration, signals, start.
+fn main() {}

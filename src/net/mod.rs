@@ -1,0 +1,1 @@
+//! The event-loop runtime: sockets, timers, sessions, workers. Knows nothing of Seata, is usable alone.

@@ -1,0 +1,1 @@
+//! Simulated clock, network, disk and peers: one seed reproduces one run byte for byte.
