@@ -91,8 +91,10 @@ pub enum Operation {
         /// Now.
         now_ms: i64,
     },
-    /// Compare and set of the status after the decision; never across directions unless SAGA.
-    /// → `Done`, `Status` (it was not `from`), `Ended`, `Unknown`
+    /// Compare and set of the status after the decision; never to Begin, never across directions unless SAGA. A SAGA
+    /// session may also leave Begin this way, to any status: its engine decides (coordinator.md 1.4), and `now_ms` then
+    /// becomes the time of the decision. Locks and branches stay as they are.
+    /// → `Done`, `Status` (it was not `from`, or the move is forbidden), `Ended`, `Unknown`
     SetStatus {
         /// The global transaction.
         xid: Xid,
@@ -103,7 +105,7 @@ pub enum Operation {
         /// Now.
         now_ms: i64,
     },
-    /// Ends the transaction with all that is left of it: branches, locks. Leaves a tombstone.
+    /// Ends the transaction, whatever its status, with all that is left of it: branches, locks. Leaves a tombstone.
     /// → `Finished`, `Ended`, `Unknown`
     Finish {
         /// The global transaction.
@@ -121,6 +123,14 @@ pub enum Operation {
     },
     /// Asks for the status. → `Status`, `Expired`, `Ended`, `Unknown`
     LookUp {
+        /// The global transaction.
+        xid: Xid,
+        /// Now.
+        now_ms: i64,
+    },
+    /// Asks for the whole transaction: to learn whether it is a SAGA, or to drive it.
+    /// → `Found`, `Expired`, `Ended`, `Unknown`
+    Fetch {
         /// The global transaction.
         xid: Xid,
         /// Now.
@@ -234,6 +244,8 @@ pub enum Outcome {
     Duplicate,
     /// Another transaction holds a row.
     Conflict(Conflict),
+    /// The transaction, as it is kept.
+    Found(Global),
     /// Decided now; this is what is to be driven.
     Decided(Global),
     /// The operation ended the transaction.
