@@ -1,0 +1,320 @@
+//! Configuration of a reactor: plain structs with defaults, every limit named and finite (network.md B.39, C.1).
+
+use std::time::Duration;
+
+/// Everything a reactor can be told at its creation.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// What a session gets unless its listener, its connector or `on_open` say otherwise.
+    pub session: SessionConfig,
+    /// Threads beside the reactor.
+    pub workers: Workers,
+    /// What the reactor does when there is nothing to do.
+    pub idle: IdleStrategy,
+    /// What the reactor holds at most.
+    pub limits: Limits,
+    /// What one session, listener or turn may use before the others get theirs.
+    pub budget: Budget,
+}
+
+/// Settings of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Longest frame accepted, in bytes. A frame that announces more ends the session. Default 16 MiB.
+    pub max_frame: usize,
+    /// Period of `on_tick`; zero switches it off, which is the default.
+    pub tick: Duration,
+    /// Silence of the peer after which the session is closed. Silence we caused by not reading does not count.
+    pub idle_timeout: Option<Duration>,
+    /// How long a peer may take no byte while some are waiting for it. Default 30 s.
+    pub write_stall: Duration,
+    /// How long a graceful close may take before it becomes an abort. Default 3 s.
+    pub drain_timeout: Duration,
+    /// Bytes waiting to be sent above which the session counts as congested. Default 64 KiB.
+    pub high_water: usize,
+    /// Bytes waiting below which a congested session is writable again. Default 32 KiB.
+    pub low_water: usize,
+    /// Bytes waiting that are never exceeded, see [`SessionConfig::overflow`]. Default 8 MiB.
+    pub hard_limit: usize,
+    /// What happens to a send that would exceed the hard limit.
+    pub overflow: Overflow,
+    /// Stop reading a congested session, so that a peer that does not read cannot make us hold its answers. Default on.
+    pub pause_reads_when_congested: bool,
+    /// Send small segments at once. Default on.
+    pub nodelay: bool,
+    /// Let the kernel probe silent connections. Default off.
+    pub keepalive: Option<Keepalive>,
+    /// Fixed receive buffer of the socket in bytes. `None`, the default, keeps the kernel's autotuning.
+    pub recv_buffer: Option<usize>,
+    /// Fixed send buffer of the socket in bytes. `None`, the default, keeps the kernel's autotuning.
+    pub send_buffer: Option<usize>,
+    /// Compression of the byte stream; both ends must agree beforehand.
+    pub compression: Compression,
+    /// Keep the session for writing after the peer finished sending. Default off: flush what is queued, then close.
+    pub half_close: bool,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        SessionConfig {
+            max_frame: 16 << 20,
+            tick: Duration::ZERO,
+            idle_timeout: None,
+            write_stall: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(3),
+            high_water: 64 << 10,
+            low_water: 32 << 10,
+            hard_limit: 8 << 20,
+            overflow: Overflow::Refuse,
+            pause_reads_when_congested: true,
+            nodelay: true,
+            keepalive: None,
+            recv_buffer: None,
+            send_buffer: None,
+            compression: Compression::None,
+            half_close: false,
+        }
+    }
+}
+
+/// What happens when a send would exceed the hard limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The send fails, the session stays.
+    #[default]
+    Refuse,
+    /// The session is closed.
+    Close,
+}
+
+/// Compression of a byte stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Compression {
+    /// The bytes as they are.
+    #[default]
+    None,
+}
+
+/// Times of the kernel's own probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+    /// Probes without an answer after which the connection is broken.
+    pub probes: u32,
+}
+
+/// Threads beside the reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workers {
+    /// Threads that serve the lanes; worker i owns the lanes with index i modulo this. 0, the default: the lanes run on
+    /// the reactor's thread.
+    pub threads: usize,
+    /// Number of lanes. 0, the default: there are none, and what is routed to one goes to `on_message` instead.
+    pub lanes: usize,
+    /// Messages a lane may hold, queued or taken and not yet answered, before the sessions that feed it are paused.
+    /// Default 8192.
+    pub lane_depth: usize,
+    /// Most threads of the elastic pool behind `Route::Blocking`. 0, the default: such messages are
+    /// handled on the reactor's thread, which only a simulation wants.
+    pub blocking: usize,
+    /// How long a worker without work spins before it sleeps. Zero, the default, where cores are few.
+    pub spin: Duration,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Workers {
+            threads: 0,
+            lanes: 0,
+            lane_depth: 8192,
+            blocking: 0,
+            spin: Duration::ZERO,
+        }
+    }
+}
+
+/// What `run` does when there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IdleStrategy {
+    /// Sleep until something happens.
+    #[default]
+    Block,
+    /// Poll without sleeping for this long after the last work, then sleep.
+    Spin(Duration),
+    /// Never sleep.
+    Never,
+}
+
+/// What a reactor holds at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open sessions of all listeners and connectors. Further connections are accepted and closed. Default 65,536.
+    pub sessions: usize,
+    /// Bytes waiting to be sent in all sessions, above which no session is read. Default 1 GiB.
+    pub buffered: usize,
+    /// Bytes of decoded frames that wait in one lane before the sessions that feed it are paused. Default 64 MiB.
+    pub lane_bytes: usize,
+    /// Events waiting in one lane; one more is refused. Each open session has a reserved place beyond. Default 65,536.
+    pub lane_events: usize,
+    /// Messages waiting for a thread of the elastic pool. Default 4096.
+    pub blocking_queue: usize,
+    /// Calls of one session waiting for their reply; one more fails. Default 65,536.
+    pub calls: usize,
+    /// Timers of `Handle::after` and `Handle::every`; one more fails. Default 65,536.
+    pub timers: usize,
+    /// Bytes of emptied buffers kept for reuse. Default 8 MiB.
+    pub pool: usize,
+    /// Names waiting to be resolved. Default 256.
+    pub resolving: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            sessions: 65_536,
+            buffered: 1 << 30,
+            lane_bytes: 64 << 20,
+            lane_events: 65_536,
+            blocking_queue: 4096,
+            calls: 65_536,
+            timers: 65_536,
+            pool: 8 << 20,
+            resolving: 256,
+        }
+    }
+}
+
+/// What one source may use up in one turn before the others get theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes read from one session. Default 64 KiB.
+    pub read: usize,
+    /// Frames decoded of one session. Default 64.
+    pub frames: usize,
+    /// Bytes written to one session. Default 256 KiB.
+    pub write: usize,
+    /// Connections taken from one listener. Default 64.
+    pub accepts: usize,
+    /// Sessions and listeners visited before timers and other threads get their turn. Default 1024.
+    pub visits: usize,
+    /// Items taken from other threads. Default 4096.
+    pub remote: usize,
+    /// Timers fired. Default 4096.
+    pub timers: usize,
+    /// Time spent on reading before timers and other threads get their turn. Default 1 ms.
+    pub slice: Duration,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget {
+            read: 64 << 10,
+            frames: 64,
+            write: 256 << 10,
+            accepts: 64,
+            visits: 1024,
+            remote: 4096,
+            timers: 4096,
+            slice: Duration::from_millis(1),
+        }
+    }
+}
+
+/// How to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Shown in logs and by sessions.
+    pub name: String,
+    /// Connections the kernel queues before they are accepted. Default 4096.
+    pub backlog: u32,
+    /// Let several reactors share the port. Default off.
+    pub reuse_port: bool,
+    /// Whether an IPv6 wildcard address refuses IPv4; `None`, the default, leaves the system's setting.
+    pub only_v6: Option<bool>,
+    /// Open sessions of this listener; further connections are accepted and closed. Default: no limit of its own.
+    pub connections: usize,
+    /// Settings of accepted sessions; `None`, the default, takes [`Config::session`].
+    pub session: Option<SessionConfig>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions {
+            name: "tcp".into(),
+            backlog: 4096,
+            reuse_port: false,
+            only_v6: None,
+            connections: usize::MAX,
+            session: None,
+        }
+    }
+}
+
+/// How to connect, and to stay connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// Shown in logs and by sessions.
+    pub name: String,
+    /// Connections kept alive. Default 1.
+    pub connections: usize,
+    /// How long one attempt may take. Default 3 s.
+    pub timeout: Duration,
+    /// Waiting time between attempts.
+    pub backoff: Backoff,
+    /// Settings of the sessions; `None`, the default, takes [`Config::session`].
+    pub session: Option<SessionConfig>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        ConnectOptions {
+            name: "tcp".into(),
+            connections: 1,
+            timeout: Duration::from_secs(3),
+            backoff: Backoff::default(),
+            session: None,
+        }
+    }
+}
+
+/// Waiting times between attempts to connect. They start again from the beginning when the first frame of the peer
+/// arrives, not when a connection is made: a server at its limit accepts and closes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// How the waiting time grows.
+    pub growth: Growth,
+    /// First step. Default 300 ms.
+    pub base: Duration,
+    /// Longest step. Default 30 s.
+    pub cap: Duration,
+    /// Attempts in a row without a frame after which the connector gives up; `None`, the default, never.
+    pub attempts: Option<u32>,
+    /// Seed of the jitter. 0, the default, takes one from the operating system.
+    pub seed: u64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff {
+            growth: Growth::Exponential,
+            base: Duration::from_millis(300),
+            cap: Duration::from_secs(30),
+            attempts: None,
+            seed: 0,
+        }
+    }
+}
+
+/// How waiting times grow with the number of failed attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Growth {
+    /// A random part of the step; the step doubles each time up to the cap.
+    #[default]
+    Exponential,
+    /// The number of the attempt, at most 10, times the base, without jitter: what getty does.
+    Linear,
+}

@@ -1,0 +1,198 @@
+//! What can go wrong, and why a session ended.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+/// What went wrong in the runtime.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system said no. The session or the attempt it belongs to is over.
+    Io(io::Error),
+    /// Bytes that are no frame, or a message that has no bytes. A session that received such bytes is closed.
+    Codec(CodecError),
+    /// The session is closed; nothing more can be sent or expected.
+    Closed(CloseReason),
+    /// No answer within the time given. The reply, should it still come, is dropped.
+    Timeout,
+    /// A call with this id is already waiting on the session. Choose another id.
+    DuplicateCall(u64),
+    /// A configured limit was met; its name. Try again when there is less to do.
+    Limit(&'static str),
+    /// A codec or handler panicked; the text of the panic.
+    Panic(String),
+    /// The reactor is gone.
+    ReactorGone,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io(e) => write!(f, "{e}"),
+            Error::Codec(e) => write!(f, "{e}"),
+            Error::Closed(reason) => write!(f, "session closed: {reason}"),
+            Error::Timeout => f.write_str("no answer in time"),
+            Error::DuplicateCall(id) => write!(f, "a call with id {id} is already waiting"),
+            Error::Limit(name) => write!(f, "limit reached: {name}"),
+            Error::Panic(text) => write!(f, "panicked: {text}"),
+            Error::ReactorGone => f.write_str("the reactor is gone"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io(e) => Some(e),
+            Error::Codec(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(e: io::Error) -> Self {
+        Error::Io(e)
+    }
+}
+
+impl From<CodecError> for Error {
+    fn from(e: CodecError) -> Self {
+        Error::Codec(e)
+    }
+}
+
+/// Why a session ended. Exactly one per session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer finished sending between two frames.
+    Peer,
+    /// The peer finished sending in the middle of a frame.
+    Truncated,
+    /// Closed by us, everything queued was handed to the kernel and the peer finished too.
+    Local,
+    /// Aborted by us.
+    Aborted,
+    /// A graceful close took longer than its limit.
+    DrainTimeout,
+    /// The peer was silent for too long.
+    Idle,
+    /// The peer took no bytes for too long.
+    Stalled,
+    /// More bytes waited than the hard limit allows.
+    Overflow,
+    /// The handler refused it in `on_open`.
+    Refused,
+    /// The peer sent bytes that are no frame.
+    Codec,
+    /// A codec or handler panicked.
+    Panic,
+    /// The connection broke.
+    Io(io::ErrorKind),
+    /// The reactor was drained or dropped.
+    Shutdown,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            CloseReason::Peer => "closed by peer",
+            CloseReason::Truncated => "closed by peer within a frame",
+            CloseReason::Local => "closed",
+            CloseReason::Aborted => "aborted",
+            CloseReason::DrainTimeout => "close took too long",
+            CloseReason::Idle => "idle for too long",
+            CloseReason::Stalled => "peer takes no bytes",
+            CloseReason::Overflow => "too many bytes waiting",
+            CloseReason::Refused => "refused",
+            CloseReason::Codec => "malformed frame",
+            CloseReason::Panic => "handler panicked",
+            CloseReason::Io(kind) => return write!(f, "broken: {kind}"),
+            CloseReason::Shutdown => "shut down",
+        };
+        f.write_str(text)
+    }
+}
+
+/// Bytes that are no frame, or a message that cannot be encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// A frame longer than the session allows.
+    FrameTooLarge {
+        /// Length the frame announces.
+        bytes: usize,
+        /// Longest frame allowed.
+        limit: usize,
+    },
+    /// Anything else, said for a human.
+    Malformed(Cow<'static, str>),
+}
+
+impl CodecError {
+    /// A malformed frame or message, with what is wrong about it.
+    pub fn malformed(what: impl Into<Cow<'static, str>>) -> Self {
+        CodecError::Malformed(what.into())
+    }
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CodecError::FrameTooLarge { bytes, limit } => {
+                write!(f, "frame of {bytes} bytes exceeds the limit of {limit}")
+            }
+            CodecError::Malformed(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for CodecError {}
+
+/// How a send went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Sent {
+    /// Queued.
+    Ok,
+    /// Queued, but the peer takes its bytes slower than they come: wait for `on_writable` where possible.
+    Congested,
+}
+
+/// Why nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The session is closing or closed. Give up.
+    Closed,
+    /// The hard limit of waiting bytes is reached. Wait, or close.
+    Full,
+    /// The message has no bytes. Nothing of it was queued.
+    Codec(CodecError),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Closed => f.write_str("session closed"),
+            SendError::Full => f.write_str("too many bytes waiting"),
+            SendError::Codec(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// Said by `on_open`: this session is not wanted. What was sent before is still flushed, then it closes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub Cow<'static, str>);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
