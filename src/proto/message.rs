@@ -71,6 +71,43 @@ pub enum Message {
     BatchResult(BatchResult),
 }
 
+impl Message {
+    /// The number that stands before the fields, 120 for heartbeats.
+    pub const fn type_code(&self) -> i16 {
+        match self {
+            Self::GlobalBegin(_) => 1,
+            Self::GlobalBeginResponse(_) => 2,
+            Self::BranchCommit(_) => 3,
+            Self::BranchCommitResponse(_) => 4,
+            Self::BranchRollback(_) => 5,
+            Self::BranchRollbackResponse(_) => 6,
+            Self::GlobalCommit(_) => 7,
+            Self::GlobalCommitResponse(_) => 8,
+            Self::GlobalRollback(_) => 9,
+            Self::GlobalRollbackResponse(_) => 10,
+            Self::BranchRegister(_) => 11,
+            Self::BranchRegisterResponse(_) => 12,
+            Self::BranchReport(_) => 13,
+            Self::BranchReportResponse(_) => 14,
+            Self::GlobalStatus(_) => 15,
+            Self::GlobalStatusResponse(_) => 16,
+            Self::GlobalReport(_) => 17,
+            Self::GlobalReportResponse(_) => 18,
+            Self::GlobalLockQuery(_) => 21,
+            Self::GlobalLockQueryResponse(_) => 22,
+            Self::MergedWarp(_) => 59,
+            Self::MergeResult(_) => 60,
+            Self::RegisterTm(_) => 101,
+            Self::RegisterTmResponse(_) => 102,
+            Self::RegisterRm(_) => 103,
+            Self::RegisterRmResponse(_) => 104,
+            Self::UndoLogDelete(_) => 111,
+            Self::HeartbeatPing | Self::HeartbeatPong => 120,
+            Self::BatchResult(_) => 121,
+        }
+    }
+}
+
 /// RESULT and TXRESULT of wire.md 3.3: how a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxResult {
@@ -290,4 +327,9 @@ pub struct UndoLogDelete {
     pub resource_id: Text,
     /// Days to keep.
     pub save_days: i16,
+}
+
+impl UndoLogDelete {
+    /// Days to keep when nothing else is said.
+    pub const SAVE_DAYS: i16 = 7;
 }
