@@ -5,6 +5,7 @@ pub mod driver;
 mod endpoint;
 mod error;
 mod id;
+pub mod wake;
 pub mod wheel;
 
 pub use config::{
