@@ -7,9 +7,16 @@
 //! | [`net`] | the event-loop runtime: sockets, timers, sessions, workers. Knows nothing of Seata |
 //! | [`proto`] | Seata's wire format: bytes to messages and back. No I/O |
 //! | [`tc`] | the transaction coordinator: decides. Its stores keep what was decided |
+//! | `config` | typed configuration: keys as data, file, environment (feature `server`) |
+//! | `cli` | the commands of the `seamio` binary, which ties the rooms together (feature `server`) |
 //!
-//! The direction of `use` is one way: `proto` and `net` know no other room, `tc` knows both.
+//! The direction of `use` is one way: `proto` and `net` know no other room, `tc` knows both,
+//! `config` and `cli` know `tc`.
 
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod config;
 pub mod net;
 pub mod proto;
 pub mod tc;

@@ -1,2 +1,5 @@
-//! The `seamio` binary: arguments, configuration, signals, start.
-fn main() {}
+//! The `seamio` binary. What its commands do is in `seamio::cli`.
+
+fn main() -> std::process::ExitCode {
+    seamio::cli::run()
+}
