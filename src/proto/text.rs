@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 /// Seata's serializer writes null and empty alike, so there is no null here: absent is empty. What is kept for long
 /// (a store, a roster) should be copied out with [`Text::to_string`] or [`Text::detached`], so that a short text does
 /// not pin a large receive buffer.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text(Bytes);
 
 impl Text {
@@ -39,9 +40,26 @@ impl Text {
         std::str::from_utf8(&self.0).expect("every constructor leaves valid UTF-8")
     }
 
+    /// The text as bytes, without the check that [`Text::as_str`] makes each time.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// No other text shares this one's memory. Text in static memory is never unique.
+    pub fn is_unique(&self) -> bool {
+        self.0.is_unique()
+    }
+
     /// A copy in memory of its own.
     pub fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
+    }
+}
+
+/// As `str` hashes, so that a map of texts can be asked with a `&str`.
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 

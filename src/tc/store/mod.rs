@@ -9,6 +9,18 @@
 //!
 //! No store reads a clock: each operation carries the time.
 
+mod change;
+mod decision;
+mod direction;
+mod limits;
+mod memory;
+mod state;
+mod texts;
+mod tombstones;
+
+pub use limits::StoreLimits;
+pub use memory::MemoryStore;
+
 use crate::proto::Text;
 use crate::proto::status::{BranchStatus, BranchType, GlobalStatus};
 use crate::xid::{BranchId, Xid};
