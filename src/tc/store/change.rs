@@ -28,6 +28,8 @@ pub(crate) enum Change {
         transaction_id: i64,
         status: GlobalStatus,
         decided_ms: i64,
+        /// All its rows are freed with it.
+        unlock: bool,
     },
     /// A branch is done.
     BranchEnded {

@@ -1,7 +1,7 @@
 //! What an operation answers and changes: a pure reading of the state (coordinator.md 1.2, 1.4, 1.7, 3).
 
 use super::change::Change;
-use super::direction::{Direction, direction, end_of_drive, is_end, may_end, may_move};
+use super::direction::{Direction, direction, end_of_drive, is_end, may_move};
 use super::state::{GlobalEntry, State, is_blank};
 use super::{
     Branch, Conflict, Decision, End, Global, NewBranch, NewGlobal, Operation, Outcome, Seq,
@@ -81,10 +81,7 @@ impl State {
                 Err(absent) => absent.into(),
             },
             Operation::Finish { xid, end, now_ms } => match self.present(&xid) {
-                Ok(entry) if may_end(entry.global.saga, entry.global.status, end) => {
-                    self.end(limits, entry, end, now_ms)
-                }
-                Ok(entry) => told(Outcome::Status(entry.global.status), entry.after),
+                Ok(entry) => self.end(limits, entry, end, now_ms),
                 Err(absent) => absent.into(),
             },
             Operation::ReleaseLocks { xid } => match self.present(&xid) {
@@ -101,6 +98,10 @@ impl State {
             },
             Operation::LookUp { xid, now_ms } => match self.undecided(&xid, now_ms) {
                 Ok(entry) => told(Outcome::Status(entry.global.status), entry.after),
+                Err(absent) => absent.into(),
+            },
+            Operation::Fetch { xid, now_ms } => match self.undecided(&xid, now_ms) {
+                Ok(entry) => told(Outcome::Found(entry.global.clone()), entry.after),
                 Err(absent) => absent.into(),
             },
             Operation::QueryLocks {
@@ -270,6 +271,7 @@ impl State {
             transaction_id: id(entry),
             status,
             decided_ms: now_ms,
+            unlock: decision == Decision::Commit,
         };
         self.changed(Outcome::Decided(decided), change)
     }
@@ -319,6 +321,7 @@ impl State {
             transaction_id: id(entry),
             status: to,
             decided_ms: if decided { global.decided_ms } else { now_ms },
+            unlock: false,
         };
         self.changed(Outcome::Done, change)
     }
@@ -368,8 +371,8 @@ impl State {
     fn present(&self, xid: &Xid) -> Result<&GlobalEntry, Absent> {
         self.live(xid)
             .ok_or_else(|| match self.tombstones.get(xid) {
-                Some((tombstone, after)) => told(Outcome::Ended(tombstone), after),
-                None => told(Outcome::Unknown, self.forgot),
+                Some((tombstone, after)) => Absent::Ended(tombstone, after),
+                None => Absent::Unknown(self.forgot),
             })
     }
 

@@ -59,19 +59,6 @@ pub(crate) fn may_move(saga: bool, from: GlobalStatus, to: GlobalStatus) -> bool
     from != Begin && (to == Deleting || direction(to).is_some_and(|to| Some(to) == direction(from)))
 }
 
-/// Whether a transaction may end this way. One that is not SAGA must have been decided, and for it; an operator's
-/// deletion ends as [`End::Finished`].
-pub(crate) fn may_end(saga: bool, from: GlobalStatus, end: End) -> bool {
-    if saga || from == GlobalStatus::Deleting {
-        return true;
-    }
-    match end {
-        End::Committed => direction(from) == Some(Direction::Commit),
-        End::RolledBack | End::TimedOut => direction(from) == Some(Direction::Rollback),
-        End::Finished => from != GlobalStatus::Begin,
-    }
-}
-
 /// How the drive in progress ends when its last branch is done; none for statuses that wait for somebody.
 pub(crate) fn end_of_drive(status: GlobalStatus) -> Option<End> {
     use GlobalStatus::*;

@@ -7,7 +7,6 @@
 use std::collections::{HashMap, HashSet};
 
 use super::change::Change;
-use super::direction::{Direction, direction};
 use super::texts::Texts;
 use super::tombstones::{Tombstones, address_of};
 use super::{
@@ -107,12 +106,13 @@ impl State {
                 transaction_id,
                 status,
                 decided_ms,
+                unlock,
             } => {
                 let entry = self.entry(transaction_id)?;
                 entry.global.status = status;
                 entry.global.decided_ms = decided_ms;
                 entry.after = seq;
-                if direction(status) == Some(Direction::Commit) {
+                if unlock {
                     self.unlock(transaction_id, seq);
                 }
             }
