@@ -54,6 +54,12 @@ pub trait Store: Send {
     /// The highest transaction or branch id ever stored, so that none is given out twice.
     fn highest_id(&self) -> i64;
 
+    /// Why nothing can be kept any more, once that is so. It is final: a store that failed to sync does not try again,
+    /// and its owner answers nothing from then on. The memory store never fails.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     /// Counters and gauges.
     fn stats(&self) -> StoreStats;
 }
