@@ -283,7 +283,11 @@ fn child_ids(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i32>, DecodeEr
     if reader.remaining() / size_of::<i32>() < count {
         return Err(reader.short(FIELD));
     }
-    (0..count).map(|_| reader.i32(FIELD)).collect()
+    let mut ids = Vec::with_capacity(count);
+    for _ in 0..count {
+        ids.push(reader.i32(FIELD)?);
+    }
+    Ok(ids)
 }
 
 /// The shortest messages inside a merged one: a type code and two bytes.

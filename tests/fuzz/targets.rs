@@ -1,0 +1,99 @@
+//! What the fuzzer runs, as plain functions: each takes any bytes and panics when a promise is broken.
+//!
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz frame` lets libFuzzer look for such bytes; `tests/fuzz_smoke.rs` runs
+//! the same functions on damaged real frames in every test run, with stable Rust.
+
+use bytes::{Bytes, BytesMut};
+use seamio::proto::EncodeError;
+use seamio::proto::codec::{COMPRESSOR_NONE, Rpc, SERIALIZER_SEATA, decode_message, encode_rpc};
+use seamio::proto::frame::{
+    FRAME_BYTES_MAX, Frame, FrameHead, FrameLength, HEAD_BYTES, MessageKind, decode_frame,
+    encode_frame, peek_frame,
+};
+use seamio::proto::message::Message;
+use seamio::proto::version::ExceptionTable;
+
+/// The bytes of a connection: frames until they end or are none. The verdict must not depend on how the bytes are
+/// split, and a frame that was read must be written back as it came.
+pub fn frame(data: &[u8]) {
+    let mut rest = Bytes::copy_from_slice(data);
+    loop {
+        let verdict = peek_frame(&rest, FRAME_BYTES_MAX);
+        for end in 0..rest.len().min(HEAD_BYTES + 1) {
+            match peek_frame(&rest[..end], FRAME_BYTES_MAX) {
+                Ok(FrameLength::Need(need)) => assert!(need > end && need <= FRAME_BYTES_MAX),
+                Ok(FrameLength::Complete(length)) => {
+                    assert!(length <= end);
+                    assert_eq!(verdict, Ok(FrameLength::Complete(length)));
+                }
+                Err(error) => assert_eq!(verdict, Err(error)),
+            }
+        }
+        let Ok(FrameLength::Complete(length)) = verdict else {
+            return;
+        };
+        assert!((HEAD_BYTES..=rest.len()).contains(&length));
+        let bytes = rest.split_to(length);
+        // The head map is all that can still be wrong.
+        let Ok(read) = decode_frame(bytes.clone()) else {
+            continue;
+        };
+        assert!(read.head.head_map.iter().count() <= length / 4);
+        let mut written = BytesMut::new();
+        encode_frame(&read.head, &mut written, |out| {
+            out.extend_from_slice(&read.body);
+            Ok(())
+        })
+        .expect("it was a frame");
+        if !read.head.kind.is_heartbeat() {
+            assert_eq!(written[3..], bytes[3..]);
+        }
+        for table in ExceptionTable::ALL {
+            let _ = decode_message(&read, table);
+        }
+    }
+}
+
+/// A table of exception codes and a body of the SEATA serializer. What is read once must be the same when it is written
+/// and read again; the first writing may repair what the peer did wrong.
+pub fn seata_body(data: &[u8]) {
+    let Some((table, body)) = data.split_first() else {
+        return;
+    };
+    let table = ExceptionTable::ALL[usize::from(*table) % ExceptionTable::ALL.len()];
+    let Some(read) = read(Bytes::copy_from_slice(body), table) else {
+        return;
+    };
+    let Some(repaired) = written(read, table) else {
+        return;
+    };
+    let first = decode_frame(repaired).expect("a frame was written");
+    let first = decode_message(&first, table).expect("a message was written");
+    let again = written(first.clone(), table).expect("it was written before");
+    let again = decode_frame(again).expect("a frame was written");
+    assert_eq!(decode_message(&again, table), Ok(first));
+}
+
+fn read(body: Bytes, table: ExceptionTable) -> Option<Message> {
+    let head = FrameHead {
+        kind: MessageKind::Request,
+        serializer: SERIALIZER_SEATA,
+        compressor: COMPRESSOR_NONE,
+        id: 1,
+        head_map: Default::default(),
+    };
+    decode_message(&Frame { head, body }, table).ok()
+}
+
+fn written(message: Message, table: ExceptionTable) -> Option<Bytes> {
+    let mut out = BytesMut::new();
+    match encode_rpc(&Rpc::request(1, message), table, &mut out) {
+        Ok(()) => Some(out.freeze()),
+        // Text that was made valid may have grown beyond its length prefix.
+        Err(EncodeError::TextTooLong { .. } | EncodeError::FrameTooLong(_)) => {
+            assert!(out.is_empty());
+            None
+        }
+        Err(error) => panic!("a message that was read cannot be written: {error}"),
+    }
+}
