@@ -1,1 +1,28 @@
-//! Simulated clock, network, disk and peers: one seed reproduces one run byte for byte.
+//! A world made of memory: clock, network and chance, so that one seed reproduces one run step by step.
+//!
+//! | part | what it stands for |
+//! |---|---|
+//! | [`Rng`] | all chance |
+//! | [`SimClock`] | time, which moves only when nobody has anything to do |
+//! | [`Network`], [`SimDriver`] | sockets below a reactor: [`net::Driver`](crate::net::Driver) over memory |
+//! | [`Faults`] | what goes wrong, and how often |
+//!
+//! A simulation runs in one thread. [`Network::step`] gives each [`Machine`] (a reactor, a scripted peer) a turn, and
+//! moves time to the next event when all of them would sleep. Every decision comes from the seed, nothing from a hash
+//! map's order, the wall clock or a thread, and [`Network::trace`] is a hash over all that happened: two runs of one
+//! seed have the same.
+//!
+//! Left out: datagrams, unix sockets, name resolution, threads. Reactors in it run their lanes inline
+//! (`workers.threads = 0`); the driver then chooses their order and splits their batches. Follows network.md B-36.
+
+mod clock;
+mod fault;
+mod network;
+mod rng;
+mod transfer;
+mod wire;
+
+pub use clock::SimClock;
+pub use fault::Faults;
+pub use network::{Machine, Network, Progress, SimDriver, SimListener, SimStream};
+pub use rng::Rng;
