@@ -3,6 +3,27 @@
 //! A body is written by a serializer and then perhaps compressed; the frame's head names both. Spoken here: SEATA
 //! without compression. Everything else is refused by name. Another serializer is one more arm in [`decode_message`] and
 //! [`encode_rpc`], another compressor one more arm in the functions around the body.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use seamio::proto::codec::{Rpc, decode_rpc, encode_rpc};
+//! use seamio::proto::frame::{FRAME_BYTES_MAX, FrameLength, decode_frame, peek_frame};
+//! use seamio::proto::message::{GlobalBegin, Message};
+//! use seamio::proto::version::PeerVersion;
+//!
+//! let table = PeerVersion::parse("2.2.0").exception_table();
+//! let begin = GlobalBegin { timeout_ms: 60_000, transaction_name: "order".into() };
+//! let request = Rpc::request(7, Message::GlobalBegin(begin));
+//! let mut buffer = BytesMut::new();
+//! encode_rpc(&request, table, &mut buffer)?;
+//!
+//! let FrameLength::Complete(bytes) = peek_frame(&buffer, FRAME_BYTES_MAX)? else {
+//!     panic!("more bytes are needed");
+//! };
+//! let frame = decode_frame(buffer.split_to(bytes).freeze())?;
+//! assert_eq!(decode_rpc(frame, table)?, request);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::borrow::Cow;
 
@@ -207,5 +228,126 @@ fn compress(compressor: u8, _out: &mut BytesMut, _start: usize) -> Result<(), En
     match compressor {
         COMPRESSOR_NONE => Ok(()),
         id => Err(EncodeError::Compressor(id)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::GlobalBegin;
+    use super::*;
+    use crate::proto::frame::{FRAME_BYTES_MAX, decode_frame};
+
+    const TABLE: ExceptionTable = ExceptionTable::V2_0;
+
+    fn begin(name: &str) -> Message {
+        Message::GlobalBegin(GlobalBegin {
+            timeout_ms: 1,
+            transaction_name: name.into(),
+        })
+    }
+
+    /// Encodes behind bytes that are there already.
+    fn encoded(rpc: &Rpc) -> Result<BytesMut, EncodeError> {
+        let mut out = BytesMut::from(&b"kept"[..]);
+        let result = encode_rpc(rpc, TABLE, &mut out);
+        let rest = out.split_off(4);
+        assert_eq!(out[..], b"kept"[..]);
+        if result.is_err() {
+            assert!(rest.is_empty(), "an error leaves nothing behind");
+        }
+        result.map(|()| rest)
+    }
+
+    #[test]
+    fn an_answer_takes_id_and_serializer_but_no_head_map() {
+        let request = Rpc {
+            head_map: HeadMap::from_pairs([("trace", Some("1"))]).unwrap(),
+            ..Rpc::request(-7, begin("tx"))
+        };
+        let bytes = encoded(&request).unwrap().freeze();
+        let frame = decode_frame(bytes).unwrap();
+        let answer = request.reply(begin("answer"));
+        assert_eq!(Rpc::response_to(&frame.head, begin("answer")), answer);
+        assert_eq!((answer.id, answer.kind), (-7, MessageKind::Response));
+        assert!(answer.head_map.is_empty());
+        assert_eq!(decode_rpc(frame, TABLE), Ok(request));
+        let pong = Rpc::ping(9).reply(Message::HeartbeatPong);
+        assert_eq!((pong.id, pong.kind), (9, MessageKind::Pong));
+    }
+
+    #[test]
+    fn heartbeats_and_messages_do_not_mix() {
+        for (kind, message) in [
+            (MessageKind::Ping, begin("tx")),
+            (MessageKind::Ping, Message::HeartbeatPong),
+            (MessageKind::Request, Message::HeartbeatPing),
+        ] {
+            let rpc = Rpc {
+                kind,
+                ..Rpc::request(1, message)
+            };
+            assert_eq!(encoded(&rpc), Err(EncodeError::Kind));
+        }
+    }
+
+    #[test]
+    fn what_is_not_spoken_is_refused_both_ways() {
+        let spoken = Rpc::request(1, begin("tx"));
+        for (id, name) in [
+            (2, "PROTOBUF"),
+            (4, "KRYO"),
+            (22, "HESSIAN"),
+            (7, "unknown"),
+        ] {
+            let rpc = Rpc {
+                serializer: id,
+                ..spoken.clone()
+            };
+            assert_eq!(encoded(&rpc), Err(EncodeError::Serializer(id)));
+            let mut frame = decode_frame(encoded(&spoken).unwrap().freeze()).unwrap();
+            frame.head.serializer = id;
+            let error = decode_message(&frame, TABLE).unwrap_err();
+            assert_eq!(error, DecodeError::Serializer(id));
+            let expected = format!(
+                "serializer {name} ({id}) is not supported: set transport.serialization=seata on the client"
+            );
+            assert_eq!(error.to_string(), expected);
+        }
+        let rpc = Rpc {
+            compressor: 1,
+            ..spoken.clone()
+        };
+        assert_eq!(encoded(&rpc), Err(EncodeError::Compressor(1)));
+        let mut frame = decode_frame(encoded(&spoken).unwrap().freeze()).unwrap();
+        frame.head.compressor = 5;
+        let error = decode_message(&frame, TABLE).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "compressor LZ4 (5) is not supported: set transport.compressor=none on the client"
+        );
+    }
+
+    #[test]
+    fn a_frame_above_the_limit_is_not_sent() {
+        use super::super::message::MergeResult;
+        let message = begin(&"x".repeat(32_000));
+        let merged = |children| {
+            Rpc::request(
+                1,
+                Message::MergeResult(MergeResult {
+                    messages: vec![message.clone(); children],
+                }),
+            )
+        };
+        let error = encoded(&merged(263)).unwrap_err();
+        assert!(matches!(error, EncodeError::FrameTooLong(bytes) if bytes > FRAME_BYTES_MAX));
+        assert!(encoded(&merged(260)).is_ok());
+        let many = Message::MergeResult(MergeResult {
+            messages: vec![begin(""); 32_768],
+        });
+        assert_eq!(
+            encoded(&Rpc::request(1, many)),
+            Err(EncodeError::TooManyChildren(32_768))
+        );
     }
 }

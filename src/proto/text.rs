@@ -50,6 +50,16 @@ impl Text {
         self.0.is_unique()
     }
 
+    /// Bytes of UTF-8.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A copy in memory of its own.
     pub fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
@@ -110,5 +120,27 @@ impl fmt::Debug for Text {
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cut_inside_a_character_is_repaired() {
+        let cut = Bytes::from_static(b"lock \xe5\xae");
+        assert_eq!(Text::from_utf8_lossy(cut), Text::from("lock \u{fffd}"));
+        assert!(Text::new().is_empty());
+        assert_eq!(Text::from("键").len(), 3);
+    }
+
+    #[test]
+    fn valid_text_shares_its_buffer_until_detached() {
+        let bytes = Bytes::from_static(b"shared");
+        let text = Text::from_utf8_lossy(bytes.clone());
+        assert_eq!(text.as_bytes().as_ptr(), bytes.as_ptr());
+        assert_ne!(text.detached().as_bytes().as_ptr(), bytes.as_ptr());
+        assert_eq!(text.detached(), text);
     }
 }
