@@ -4,7 +4,7 @@
 //! the same verdict whether they come at once or one by one. The version byte is not judged, except that 0 means the
 //! frame of releases before 0.7, which has no length and is refused (wire.md 1.5).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{EncodeError, FrameError, HeadMap};
 
@@ -105,7 +105,7 @@ pub fn peek_frame(input: &[u8], limit: usize) -> Result<FrameLength, FrameError>
         return Err(FrameError::TooLong { bytes, limit });
     }
     if let Some(head) = chunk::<2>(input, 7) {
-        head_bytes(i16::from_be_bytes(head), bytes)?;
+        head_length(i16::from_be_bytes(head), bytes)?;
     }
     if let Some(kind) = input.get(9) {
         MessageKind::from_code(*kind).ok_or(FrameError::Kind(*kind))?;
@@ -125,26 +125,27 @@ pub fn decode_frame(frame: Bytes) -> Result<Frame, FrameError> {
     let FrameLength::Complete(full) = peek_frame(&frame, usize::MAX)? else {
         return Err(FrameError::Cut);
     };
-    let head = i16::from_be_bytes([frame[7], frame[8]]);
-    let head = head_bytes(head, full)?;
+    let head_bytes = head_length(i16::from_be_bytes([frame[7], frame[8]]), full)?;
     let kind = MessageKind::from_code(frame[9]).ok_or(FrameError::Kind(frame[9]))?;
-    let head_map = match head {
+    let head_map = match head_bytes {
         HEAD_BYTES => HeadMap::new(),
-        _ => HeadMap::decode(frame.slice(HEAD_BYTES..head))?,
+        _ => HeadMap::decode(frame.slice(HEAD_BYTES..head_bytes))?,
     };
-    Ok(Frame {
-        head: FrameHead {
-            kind,
-            serializer: frame[10],
-            compressor: frame[11],
-            id: i32::from_be_bytes([frame[12], frame[13], frame[14], frame[15]]),
-            head_map,
-        },
-        body: match kind.is_heartbeat() {
-            true => Bytes::new(),
-            false => frame.slice(head..full),
-        },
-    })
+    let head = FrameHead {
+        kind,
+        serializer: frame[10],
+        compressor: frame[11],
+        id: i32::from_be_bytes([frame[12], frame[13], frame[14], frame[15]]),
+        head_map,
+    };
+    // The frame becomes the body: one reference to the memory is enough.
+    let mut body = match kind.is_heartbeat() {
+        true => Bytes::new(),
+        false => frame,
+    };
+    body.truncate(full);
+    body.advance(head_bytes.min(body.len()));
+    Ok(Frame { head, body })
 }
 
 /// Appends a frame whose body `write_body` appends. On an error `out` is as it was.
@@ -215,7 +216,7 @@ fn is_greeting_start(input: &[u8]) -> bool {
 }
 
 /// A head length that lies in its frame.
-fn head_bytes(head: i16, full: usize) -> Result<usize, FrameError> {
+fn head_length(head: i16, full: usize) -> Result<usize, FrameError> {
     usize::try_from(head)
         .ok()
         .filter(|head| (HEAD_BYTES..=full).contains(head))
