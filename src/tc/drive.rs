@@ -1,0 +1,280 @@
+//! Phase two of one transaction as a value: its branches, which of them may be called next, and who waits.
+//!
+//! Order (coordinator.md 2.1): commit in order of registration, rollback in reverse; on one resource a branch is rolled
+//! back only when those registered after it are done. A branch that fails is put off by itself: it holds up earlier
+//! branches of its own resource in a rollback, and nothing else.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::answers::Asked;
+use super::branch::{Direction, State, Step};
+use super::outbox::Reply;
+use super::store::{End, Global, Seq};
+use crate::net::wheel::TimerId;
+use crate::proto::Text;
+use crate::proto::status::GlobalStatus;
+
+/// Phase two of one transaction.
+#[derive(Debug)]
+pub(super) struct Drive {
+    /// The transaction; its branches are in `steps`.
+    pub(super) global: Global,
+    pub(super) direction: Direction,
+    pub(super) steps: Vec<Step>,
+    /// Indexes of steps in the order of first tries.
+    order: Vec<usize>,
+    /// Everything before this place of `order` is done.
+    open_from: usize,
+    done: usize,
+    active: usize,
+    /// Steps a commit answer waits for; 0 unless the transaction is Committing.
+    sync_left: usize,
+    /// The status the store was asked to set last, or the present one.
+    pub(super) aim: GlobalStatus,
+    /// Who asked for the decision and has no answer yet.
+    pub(super) requester: Option<Requester>,
+    /// When a branch is due.
+    pub(super) timer: Option<(Instant, TimerId)>,
+    /// A try failed, or it was going on before the start: the retry timeout counts.
+    pub(super) retrying: bool,
+    /// Given up: nothing more is called.
+    pub(super) halted: bool,
+    /// The store was asked to end it.
+    pub(super) finishing: bool,
+    /// When retries end.
+    pub(super) give_up_at: Option<Instant>,
+    /// What has to be durable before a branch may hear of the decision.
+    pub(super) after: Seq,
+}
+
+/// Who waits for the outcome of a decision.
+#[derive(Debug)]
+pub(super) struct Requester {
+    pub(super) reply: Reply,
+    pub(super) asked: Asked,
+    pub(super) timer: TimerId,
+}
+
+/// What a drive does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Call this step.
+    Call(usize),
+    /// This step is done without a call.
+    End(usize),
+    /// Every step is done and the store keeps the transaction: end it.
+    Finish(End),
+    /// Nothing before this instant, or before something happens.
+    Later(Option<Instant>),
+}
+
+impl Drive {
+    /// The drive of a decided transaction whose branches are due at `due`.
+    pub(super) fn new(mut global: Global, direction: Direction, due: Instant, after: Seq) -> Self {
+        let branches = std::mem::take(&mut global.branches);
+        let mut steps: Vec<Step> = match global.saga {
+            true => vec![Step::saga(&global, due)],
+            false => branches
+                .into_iter()
+                .map(|branch| Step::new(branch, direction, due))
+                .collect(),
+        };
+        let mut order: Vec<usize> = (0..steps.len()).collect();
+        let waited_for = |step: &Step| step.silent || !step.commits_later;
+        let mut sync_left = 0;
+        match direction {
+            Direction::Commit if global.status == GlobalStatus::Committing => {
+                sync_left = steps.iter().filter(|step| waited_for(step)).count();
+                order.sort_by_key(|i| !waited_for(&steps[*i]));
+            }
+            Direction::Commit => {}
+            Direction::Rollback => {
+                order.reverse();
+                let mut later: HashMap<Text, usize> = HashMap::new();
+                for i in order.iter().copied() {
+                    steps[i].behind = later.insert(steps[i].resource_id.clone(), i);
+                }
+            }
+        }
+        Self {
+            direction,
+            steps,
+            order,
+            open_from: 0,
+            done: 0,
+            active: 0,
+            sync_left,
+            aim: global.status,
+            requester: None,
+            timer: None,
+            retrying: false,
+            halted: false,
+            finishing: false,
+            give_up_at: None,
+            after,
+            global,
+        }
+    }
+
+    /// What to do now. Without `parallel` one branch is called at a time, with it one of each resource.
+    pub(super) fn next(&mut self, now: Instant, parallel: bool) -> Next {
+        if self.halted || self.finishing {
+            return Next::Later(None);
+        }
+        if self.done == self.steps.len() {
+            return self.end().map_or(Next::Later(None), Next::Finish);
+        }
+        if self.active > 0 && !parallel {
+            return Next::Later(None);
+        }
+        while self.steps[self.order[self.open_from]].state == State::Done {
+            self.open_from += 1;
+        }
+        let mut earliest: Option<(Instant, usize)> = None;
+        for &i in &self.order[self.open_from..] {
+            let step = &self.steps[i];
+            let State::Due(at) = step.state else { continue };
+            if !self.may_go(step) {
+                continue;
+            }
+            if earliest.is_none_or(|(best, _)| at < best) {
+                earliest = Some((at, i));
+            }
+            // First tries keep the order, and go before repeated ones.
+            if at <= now && step.failures == 0 {
+                earliest = Some((at, i));
+                break;
+            }
+        }
+        match earliest {
+            Some((at, i)) if at <= now => match self.steps[i].silent {
+                true => Next::End(i),
+                false => Next::Call(i),
+            },
+            earliest => Next::Later(earliest.map(|(at, _)| at)),
+        }
+    }
+
+    /// Moves a step to another state.
+    pub(super) fn set_state(&mut self, i: usize, state: State) {
+        let step = &mut self.steps[i];
+        debug_assert!(step.state != State::Done, "a step is done once");
+        let was_active = step.is_active();
+        step.state = state;
+        let is_active = step.is_active();
+        self.active = self.active + usize::from(is_active) - usize::from(was_active);
+        if state == State::Done {
+            self.done += 1;
+            let waited_for = step.silent || !step.commits_later;
+            if waited_for {
+                self.sync_left = self.sync_left.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Every branch that a commit waits for is done, others are not: the answer need not wait for those.
+    pub(super) fn only_later_commits_left(&self) -> bool {
+        self.aim == GlobalStatus::Committing
+            && self.sync_left == 0
+            && self.done < self.steps.len()
+            && !self.global.saga
+    }
+
+    /// Whether retries have gone on for too long.
+    pub(super) fn gives_up(&self, now: Instant) -> bool {
+        self.retrying
+            && !self.halted
+            && !self.finishing
+            && self.active == 0
+            && self.give_up_at.is_some_and(|at| at <= now)
+            && self.given_up_status().is_some()
+    }
+
+    /// The status of a transaction whose retries end now.
+    pub(super) fn given_up_status(&self) -> Option<GlobalStatus> {
+        use GlobalStatus::*;
+        match self.aim {
+            Committing | CommitRetrying => Some(CommitRetryTimeout),
+            Unknown
+            | Rollbacking
+            | RollbackRetrying
+            | TimeoutRollbacking
+            | TimeoutRollbackRetrying => Some(RollbackRetryTimeout),
+            _ => None,
+        }
+    }
+
+    /// The status after a try that failed.
+    pub(super) fn retrying_status(&self) -> Option<GlobalStatus> {
+        use GlobalStatus::*;
+        match self.aim {
+            Committing => Some(CommitRetrying),
+            Unknown | Rollbacking => Some(RollbackRetrying),
+            TimeoutRollbacking => Some(TimeoutRollbackRetrying),
+            _ => None,
+        }
+    }
+
+    /// The status after an answer that says never.
+    pub(super) fn failed_status(&self) -> Option<GlobalStatus> {
+        use GlobalStatus::*;
+        match self.aim {
+            Committing | CommitRetrying | AsyncCommitting => Some(CommitFailed),
+            Unknown | Rollbacking | RollbackRetrying => Some(RollbackFailed),
+            TimeoutRollbacking | TimeoutRollbackRetrying => Some(TimeoutRollbackFailed),
+            _ => None,
+        }
+    }
+
+    /// How the transaction ends when every step is done; none for statuses that wait for somebody.
+    pub(super) fn end(&self) -> Option<End> {
+        use GlobalStatus::*;
+        match self.global.status {
+            Committing | CommitRetrying | AsyncCommitting | Committed => Some(End::Committed),
+            Unknown | Rollbacking | RollbackRetrying | Rollbacked => Some(End::RolledBack),
+            TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbacked => Some(End::TimedOut),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing will ever happen here again: what is left failed, or waits behind what failed.
+    pub(super) fn is_over(&self) -> bool {
+        let may_come = |step: &Step| match step.state {
+            State::Due(_) => self.reachable(step),
+            State::Queued(_) => true,
+            _ => false,
+        };
+        !self.finishing
+            && self.active == 0
+            && self.aim == self.global.status
+            && self.end().is_none()
+            && !self.steps.iter().any(may_come)
+    }
+
+    /// The step of a branch.
+    pub(super) fn position(&self, branch: crate::xid::BranchId) -> Option<usize> {
+        self.steps.iter().position(|step| step.branch_id == branch)
+    }
+
+    /// Whether a step is neither behind another one nor beside an active one of its resource.
+    fn may_go(&self, step: &Step) -> bool {
+        let free = |other: &Step| !other.is_active() || other.resource_id != step.resource_id;
+        step.behind
+            .is_none_or(|b| self.steps[b].state == State::Done)
+            && (self.active == 0 || self.steps.iter().all(free))
+    }
+
+    /// Whether no failed step stands before this one.
+    fn reachable(&self, step: &Step) -> bool {
+        let mut behind = step.behind;
+        while let Some(i) = behind {
+            match self.steps[i].state {
+                State::Failed => return false,
+                State::Done => return true,
+                _ => behind = self.steps[i].behind,
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,90 @@
+//! Going on after a start, and forgetting what ended long ago (coordinator.md 1.5, 2.5, 4.1).
+//!
+//! Every status has its rule, those included that only a Java coordinator or an operator leaves:
+//!
+//! | stored status | after the start |
+//! |---|---|
+//! | Begin | keeps its locks and its original deadline |
+//! | 2 to 8, 0 | driven as soon as an RM of the resource registers; 0 is what Java leaves of a SAGA to roll back |
+//! | 9, 11, 13 | left-overs: what branches remain are called, then the row goes |
+//! | 15 | the row goes |
+//! | 10, 12, 14 with several branches | every branch is called again, since which one failed is not stored and every one has to be called at least once; no status changes |
+//! | 10, 12, 14 with one branch; 16 to 20 | kept as they are for the operator |
+
+use super::branch::Direction;
+use super::coordinator::{Coordinator, Now};
+use super::global::{Entry, Pending, Work};
+use super::store::{End, Global, Operation, Seq};
+use super::timers::Timer;
+use crate::proto::status::GlobalStatus;
+
+impl Coordinator {
+    /// A live transaction was found at start. To be told once for each, before any message.
+    pub fn handle_recovered(&mut self, now: Now, global: &Global) {
+        use GlobalStatus::*;
+        let xid = global.xid.clone();
+        let entry = Entry {
+            branches: global.branches.len(),
+            ..Entry::default()
+        };
+        let earlier = self.globals.insert(xid.clone(), entry);
+        debug_assert!(earlier.is_none(), "{xid} recovered twice");
+        match global.status {
+            Begin => {
+                self.stats.recovered += 1;
+                self.note_status(&xid, Some(Begin));
+                self.arm_deadline(now, &xid, global.begin_ms, global.timeout_ms);
+            }
+            Finished => {
+                self.stats.recovered += 1;
+                self.note_status(&xid, Some(Finished));
+                self.enqueue(now, &xid, Work::Finish(End::Finished));
+            }
+            CommitFailed | RollbackFailed | TimeoutRollbackFailed
+                if global.branches.len() < 2 || global.saga =>
+            {
+                self.keep(&xid, global);
+            }
+            status if Direction::of(status).is_none() => self.keep(&xid, global),
+            _ => self.resume(now, global.clone()),
+        }
+    }
+
+    fn keep(&mut self, xid: &crate::xid::Xid, global: &Global) {
+        self.stats.recovered += 1;
+        self.note_status(xid, Some(global.status));
+        log::warn!(
+            "xid={xid} event=kept status={} branches={}: it waits for an operator",
+            global.status,
+            global.branches.len()
+        );
+    }
+
+    /// Phase two goes on, when an RM registers or after the pause of a retry.
+    fn resume(&mut self, now: Now, global: Global) {
+        let xid = global.xid.clone();
+        let first = match Direction::of(global.status) {
+            Some(Direction::Commit) => self.config.commit_retry_first,
+            _ => self.config.rollback_retry_first,
+        };
+        let pause = self.calls.pause(1, first, self.config.retry_pause_max);
+        self.drive_on(now, &xid, global, now.instant + pause, Seq(0), None);
+        let Some(drive) = self.globals.get_mut(&xid).and_then(|e| e.drive.as_mut()) else {
+            return;
+        };
+        drive.retrying = true;
+        for step in drive.steps.iter_mut().filter(|step| !step.silent) {
+            step.waits = true;
+            self.calls.wait_for(&step.resource_id, &xid);
+        }
+    }
+
+    /// Old tombstones go.
+    pub(super) fn forget(&mut self, now: Now) {
+        let next = now.instant + self.config.tombstone_sweep;
+        self.timers.insert(next, Timer::Forget);
+        let life = i64::try_from(self.config.tombstone_life.as_millis()).unwrap_or(i64::MAX);
+        let before_ms = now.wall_ms.saturating_sub(life);
+        self.submit(Pending::Forget, Operation::Forget { before_ms });
+    }
+}
