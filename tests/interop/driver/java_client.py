@@ -1,0 +1,58 @@
+"""The Java clients: one source tree, compiled against one release of seata-all and run as its test program."""
+
+import re
+import shutil
+import subprocess
+
+from . import places, tools
+from .coordinator import OPEN_MODULES
+
+# The names that moved between the releases of the client, from those of 1.4.2.
+RENAMED = {
+    "io.seata": [],
+    "org.apache.seata": [(r"\bio\.seata\.", "org.apache.seata."), (r"\bProtocolV1Encoder\b", "ProtocolEncoderV1")],
+}
+
+
+class JavaClient:
+    """A build of tests/interop/java for one version of the client."""
+
+    def __init__(self, version):
+        self.version = version
+        self.name = f"java-{version}"
+        numbers = [int(part) for part in version.split(".")[:2]]
+        self.group = "io.seata" if numbers < [2, 1] else "org.apache.seata"
+        self.slf4j = "1.7.36" if numbers < [2, 1] else "2.0.17"
+        self.work = places.WORK / self.name
+
+    def build(self):
+        """Resolves the release and compiles the test program against it."""
+        tools.require("javac", "mvn")
+        pom = places.INTEROP / "java" / "pom.xml"
+        defines = [f"-Dseata.group={self.group}", f"-Dseata.version={self.version}", f"-Dslf4j.version={self.slf4j}"]
+        tools.maven_dependencies(pom, self.work / "lib", defines)
+        sources, classes = self.work / "src", self.work / "classes"
+        for directory in (sources, classes):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+        for file in sorted((places.INTEROP / "java" / "src" / "interop").glob("*.java")):
+            text = file.read_text(encoding="utf-8")
+            for pattern, name in RENAMED[self.group]:
+                text = re.sub(pattern, name, text)
+            (sources / file.name).write_text(text, encoding="utf-8")
+        subprocess.run(["javac", "--release", "11", "-encoding", "UTF-8", "-nowarn", "-proc:none", "-d", str(classes),
+                        "-cp", f"{self.work}/lib/*", *sorted(str(path) for path in sources.glob("*.java"))], check=True)
+
+    def command(self, run_directory, port, only):
+        """The test program, its configuration pointing at the coordinator's port and otherwise as delivered."""
+        conf = run_directory / "conf"
+        conf.mkdir(parents=True)
+        (conf / "registry.conf").write_text('registry { type = "file" }\nconfig { type = "file"\n file { name = "file.conf" } }\n')
+        (conf / "file.conf").write_text(
+            f'service {{\n vgroupMapping.interop_group = "default"\n default.grouplist = "127.0.0.1:{port}"\n}}\n')
+        jvm = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", *OPEN_MODULES,
+               "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
+               "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", f"-Duser.home={run_directory}"]
+        return ["java", *jvm, f"-Dinterop.jvm={' '.join(jvm)}", f"-Dinterop.logs={run_directory}", f"-Dinterop.port={port}",
+                f"-Dinterop.version={self.version}", f"-Dinterop.only={only}",
+                "-cp", f"{conf}:{self.work}/classes:{self.work}/lib/*", "interop.Suite"]

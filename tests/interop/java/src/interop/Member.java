@@ -1,0 +1,83 @@
+package interop;
+
+import io.seata.core.exception.TransactionException;
+import io.seata.core.model.BranchStatus;
+import io.seata.core.model.BranchType;
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+
+/**
+ * A process of an application that is there to be killed: it obeys lines on standard input, answers each with a line
+ * starting "re", and tells of each phase-two call with a line starting "call". Fields are separated by tabs.
+ */
+final class Member {
+    private final PrintStream out;
+    private Client client;
+
+    private Member(PrintStream out) {
+        this.out = out;
+    }
+
+    public static void main(String[] args) throws Exception {
+        PrintStream out = new PrintStream(System.out, true, "UTF-8");
+        System.setOut(System.err);
+        Member member = new Member(out);
+        BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+            String answer;
+            try {
+                answer = member.obey(line.split("\t", -1));
+            } catch (TransactionException e) {
+                answer = "error\t" + e.getCode() + "\t" + oneLine(e.getMessage());
+            } catch (Exception e) {
+                answer = "error\t\t" + oneLine(e.toString());
+            }
+            member.tell("re\t" + answer);
+        }
+        Runtime.getRuntime().halt(0);
+    }
+
+    private String obey(String[] order) throws Exception {
+        switch (order[0]) {
+            case "start":
+                client = new Client(order[1]);
+                client.journal.listen(this::tellCall);
+                for (int i = 2; i + 1 < order.length; i += 2) {
+                    client.prepare(BranchType.valueOf(order[i]), order[i + 1]);
+                }
+                client.startResourceManager();
+                return "ok";
+            case "serve":
+                client.serve(BranchType.valueOf(order[1]), order[2]);
+                return "ok";
+            case "register":
+                return "ok\t" + client.register(BranchType.valueOf(order[1]), order[2], order[3], order[4], order[5]);
+            case "hold":
+                client.journal.hold(order[1]);
+                return "ok";
+            case "answer":
+                client.journal.answer(order[1], BranchStatus.valueOf(order[2]));
+                return "ok";
+            default:
+                return "error\t\tunknown order " + order[0];
+        }
+    }
+
+    private void tellCall(PhaseTwoCall call) {
+        String data = call.applicationData == null ? "" : call.applicationData;
+        tell(String.join("\t", "call", call.commit ? "commit" : "rollback", call.type, call.xid, Long.toString(call.branchId),
+            call.resourceId, data));
+    }
+
+    private void tell(String line) {
+        synchronized (out) {
+            out.println(line);
+        }
+    }
+
+    private static String oneLine(String text) {
+        return text == null ? "" : text.replaceAll("\\s+", " ");
+    }
+}
