@@ -1,0 +1,300 @@
+//! Framing and serialisation: what an application says about its protocol, and the two ends it works on.
+//!
+//! [`Input`] lets a codec look at received bytes where they lie and take reference-counted pieces of them; [`Output`]
+//! appends to what will be sent. Neither copies more than a small frame (network.md B.14, B.15).
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::endpoint::Peer;
+use super::error::CodecError;
+
+/// Framing and serialisation of one protocol. One immutable value per handler: the reactor decodes, any thread encodes.
+///
+/// What differs per session, and what decoding remembers between frames, is `State`; it never leaves the reactor. What
+/// encoding has to know about one message (a request id, a serializer) is part of `Out`.
+pub trait Codec: Send + Sync + 'static {
+    /// What arrives.
+    type In: Send + 'static;
+    /// What is sent.
+    type Out: Send + 'static;
+    /// What decoding remembers, one per session.
+    type State: Send + 'static;
+
+    /// State of a new session.
+    fn open(&self, peer: &Peer) -> Self::State;
+
+    /// Takes one message off the front of `input`, or says how many bytes that needs.
+    ///
+    /// # Errors
+    /// Any error ends the session.
+    fn decode(
+        &self,
+        state: &mut Self::State,
+        input: &mut Input<'_>,
+    ) -> Result<Decoded<Self::In>, CodecError>;
+
+    /// Appends the bytes of `message` to `output`.
+    ///
+    /// # Errors
+    /// Whatever was appended is taken back and nothing is sent; the session stays.
+    fn encode(&self, message: &Self::Out, output: &mut Output<'_>) -> Result<(), CodecError>;
+}
+
+/// What a codec found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded<T> {
+    /// A message, whose bytes have been taken off the input.
+    Message(T),
+    /// No whole frame yet: its total length if that is known, else the least number of unread bytes worth another look.
+    /// More than the session's `max_frame` ends the session before the frame arrives.
+    Need(usize),
+}
+
+/// The bytes received and not yet decoded, contiguous.
+#[derive(Debug)]
+pub struct Input<'a> {
+    unread: &'a mut BytesMut,
+    arena: &'a mut Arena,
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(unread: &'a mut BytesMut, arena: &'a mut Arena) -> Self {
+        Input { unread, arena }
+    }
+
+    /// Drops the first `n` bytes.
+    ///
+    /// # Panics
+    /// When fewer are there, which closes the session.
+    pub fn advance(&mut self, n: usize) {
+        self.unread.advance(n);
+    }
+
+    /// Takes the first `n` bytes as a value that may leave the thread. Large pieces share the receive buffer; small ones
+    /// are copied, since they would pin it.
+    ///
+    /// # Panics
+    /// When fewer are there, which closes the session.
+    pub fn take(&mut self, n: usize) -> Bytes {
+        if n <= COPY_MAX {
+            let piece = self.arena.copy(&self.unread[..n]);
+            self.unread.advance(n);
+            piece
+        } else {
+            self.unread.split_to(n).freeze()
+        }
+    }
+
+    /// Everything unread.
+    pub fn as_slice(&self) -> &[u8] {
+        self.unread
+    }
+
+    /// Number of unread bytes.
+    pub fn len(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// Whether nothing is unread.
+    pub fn is_empty(&self) -> bool {
+        self.unread.is_empty()
+    }
+}
+
+/// Appends one message to what will be sent.
+///
+/// ```
+/// use seamio::net::Output;
+/// # use bytes::BytesMut;
+/// // A length prefix that does not count itself.
+/// fn frame(payload: &[u8], output: &mut Output<'_>) {
+///     let length = output.reserve_u32();
+///     output.put_slice(payload);
+///     output.patch_u32(length, output.len() as u32 - 4);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Output<'a> {
+    bytes: &'a mut BytesMut,
+    links: &'a mut Vec<Link>,
+    start: usize,
+    first_link: usize,
+    linked: usize,
+}
+
+/// A large payload to be sent after the first `at` bytes of the buffer beside it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) at: usize,
+    pub(crate) bytes: Bytes,
+}
+
+/// A place kept free for a number that is not known yet.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Reserved(usize);
+
+impl<'a> Output<'a> {
+    /// One message, appended to `bytes`; large payloads go to `links`.
+    pub(crate) fn new(bytes: &'a mut BytesMut, links: &'a mut Vec<Link>) -> Self {
+        let (start, first_link) = (bytes.len(), links.len());
+        Output {
+            bytes,
+            links,
+            start,
+            first_link,
+            linked: 0,
+        }
+    }
+
+    /// Appends bytes.
+    pub fn put_slice(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends one byte.
+    pub fn put_u8(&mut self, n: u8) {
+        self.bytes.put_u8(n);
+    }
+
+    /// Appends a number, most significant byte first.
+    pub fn put_u16(&mut self, n: u16) {
+        self.bytes.put_u16(n);
+    }
+
+    /// Appends a number, most significant byte first.
+    pub fn put_u32(&mut self, n: u32) {
+        self.bytes.put_u32(n);
+    }
+
+    /// Appends a number, most significant byte first.
+    pub fn put_u64(&mut self, n: u64) {
+        self.bytes.put_u64(n);
+    }
+
+    /// Appends four zero bytes to be set later.
+    pub fn reserve_u32(&mut self) -> Reserved {
+        let at = self.bytes.len();
+        self.bytes.put_u32(0);
+        Reserved(at)
+    }
+
+    /// Sets a reserved number, most significant byte first.
+    pub fn patch_u32(&mut self, at: Reserved, n: u32) {
+        self.bytes[at.0..at.0 + 4].copy_from_slice(&n.to_be_bytes());
+    }
+
+    /// Appends a payload that exists already. Large ones are linked, not copied.
+    pub fn append(&mut self, payload: Bytes) {
+        if payload.len() < LINK_MIN {
+            self.bytes.extend_from_slice(&payload);
+        } else {
+            self.linked += payload.len();
+            self.links.push(Link {
+                at: self.bytes.len(),
+                bytes: payload,
+            });
+        }
+    }
+
+    /// The buffer itself, for encoders that append to one. What lies in it already belongs to other messages: append
+    /// only, and patch only what was appended.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        self.bytes
+    }
+
+    /// Bytes of this message so far, linked ones included.
+    pub fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.start) + self.linked
+    }
+
+    /// Whether this message has no bytes yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes back everything appended.
+    pub(crate) fn undo(self) {
+        self.bytes.truncate(self.start);
+        self.links.truncate(self.first_link);
+    }
+}
+
+/// Memory for copies of small frames: one allocation serves hundreds of them, none when they are short-lived.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    chunk: BytesMut,
+}
+
+impl Arena {
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if self.chunk.capacity() < bytes.len() && !self.chunk.try_reclaim(ARENA_CHUNK) {
+            self.chunk = BytesMut::with_capacity(ARENA_CHUNK);
+        }
+        self.chunk.extend_from_slice(bytes);
+        self.chunk.split().freeze()
+    }
+}
+
+/// Pieces up to this size are copied out of the receive buffer.
+const COPY_MAX: usize = 256;
+
+/// Payloads from this size on are linked instead of copied.
+pub(crate) const LINK_MIN: usize = 4096;
+
+const ARENA_CHUNK: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_copies_small_pieces_and_shares_large_ones() {
+        let mut unread = BytesMut::from(&vec![7u8; 2000][..]);
+        let mut arena = Arena::default();
+        let mut input = Input::new(&mut unread, &mut arena);
+        let before = input.as_slice().as_ptr() as usize;
+        let small = input.take(10);
+        let large = input.take(1000);
+        assert_eq!((small.len(), large.len(), input.len()), (10, 1000, 990));
+        assert_ne!(small.as_ptr() as usize, before);
+        assert_eq!(large.as_ptr() as usize, before + 10);
+    }
+
+    #[test]
+    fn arena_reuses_memory_nobody_holds() {
+        let mut arena = Arena::default();
+        let first = arena.copy(&[1; 200]);
+        let start = first.as_ptr();
+        drop(first);
+        for _ in 0..80 {
+            drop(arena.copy(&[2; 200]));
+        }
+        let held = arena.copy(&[3; 200]);
+        assert!((held.as_ptr() as usize).abs_diff(start as usize) < ARENA_CHUNK);
+        for n in 0..200u8 {
+            drop(arena.copy(&[n; 250]));
+        }
+        assert_eq!(&held[..], &[3; 200]);
+    }
+
+    #[test]
+    fn output_links_large_payloads_and_undoes() {
+        let (mut bytes, mut links) = (BytesMut::from(&b"kept"[..]), Vec::new());
+        let mut output = Output::new(&mut bytes, &mut links);
+        let length = output.reserve_u32();
+        output.append(Bytes::from_static(b"small"));
+        output.append(Bytes::from(vec![0; LINK_MIN]));
+        output.put_u16(9);
+        assert_eq!(output.len(), 4 + 5 + LINK_MIN + 2);
+        output.patch_u32(length, 77);
+        assert_eq!(links.len(), 1);
+        assert_eq!(links[0].at, 4 + 4 + 5);
+        assert_eq!(&bytes[..8], b"kept\0\0\0\x4d");
+        let mut output = Output::new(&mut bytes, &mut links);
+        output.put_u64(1);
+        output.append(Bytes::from(vec![0; LINK_MIN]));
+        output.undo();
+        assert_eq!((bytes.len(), links.len()), (4 + 4 + 5 + 2, 1));
+    }
+}

@@ -1,0 +1,152 @@
+//! What a turn works with besides the sockets: time, timers, lists of who has something to do, buffers, lanes, counters.
+//! Independent of the network driver, so that callbacks can be handed a piece of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::blocking::Blocking;
+use super::buffer::BufferPool;
+use super::codec::{Arena, Link};
+use super::config::{Budget, Limits};
+use super::error::CloseReason;
+use super::handler::Handler;
+use super::lane::Gather;
+use super::metrics::Metrics;
+use super::remote::TimerFn;
+use super::shared::Shared;
+use super::slots::Key;
+use super::wheel::{Tick, TimerId, Wheel};
+
+/// The turn's tools.
+pub(crate) struct Engine<H: Handler> {
+    pub(crate) shared: Arc<Shared<H>>,
+    /// Read once per turn.
+    pub(crate) now: Instant,
+    pub(crate) metrics: Metrics,
+    pub(crate) wheel: Wheel<(Tick, Timer)>,
+    /// Timers of the application, by the number their handles carry.
+    pub(crate) app_timers: BTreeMap<u64, (TimerId, TimerFn)>,
+    /// Sessions and listeners that may have something to read, in the order they are visited.
+    pub(crate) ready: VecDeque<Key>,
+    /// Sessions to be written at the end of the turn.
+    pub(crate) dirty: Vec<Key>,
+    /// Sessions whose life has ended, still in their slots.
+    pub(crate) dead: Vec<Key>,
+    /// Sessions not read because too many bytes wait in all.
+    pub(crate) starved: Vec<Key>,
+    pub(crate) gather: Gather<H>,
+    pub(crate) blocking: Blocking<H>,
+    /// 64 KiB each: what sockets are read into.
+    pub(crate) scratches: BufferPool,
+    /// Small ones: unfinished frames and outboxes.
+    pub(crate) chunks: BufferPool,
+    pub(crate) arena: Arena,
+    pub(crate) links: Vec<Link>,
+    pub(crate) budget: Budget,
+    pub(crate) limits: Limits,
+    /// Bytes in all outboxes.
+    pub(crate) buffered: usize,
+    /// No new requests are read.
+    pub(crate) draining: bool,
+}
+
+/// What a timer of the wheel is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Session(Key, SessionTimer),
+    Call(Key, u64),
+    Connecting(Key),
+    Listener(Key),
+    Connector(u64, usize),
+    App(u64),
+    Drain,
+}
+
+/// The timers of one session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionTimer {
+    Tick,
+    Idle,
+    Stall,
+    Drain,
+}
+
+impl<H: Handler> Engine<H> {
+    pub(crate) fn new(
+        shared: &Arc<Shared<H>>,
+        budget: Budget,
+        blocking: usize,
+        now: Instant,
+    ) -> Self {
+        let limits = shared.limits;
+        Engine {
+            shared: Arc::clone(shared),
+            now,
+            metrics: Metrics::default(),
+            wheel: Wheel::new(),
+            app_timers: BTreeMap::new(),
+            ready: VecDeque::new(),
+            dirty: Vec::new(),
+            dead: Vec::new(),
+            starved: Vec::new(),
+            gather: Gather::new(Arc::clone(&shared.lanes)),
+            blocking: Blocking::new(shared, blocking),
+            scratches: BufferPool::new(SCRATCH, limits.pool / 2),
+            chunks: BufferPool::new(CHUNK, limits.pool / 2),
+            arena: Arena::default(),
+            links: Vec::new(),
+            budget,
+            limits,
+            buffered: 0,
+            draining: false,
+        }
+    }
+
+    /// Sets a timer `delay` from the time of this turn.
+    pub(crate) fn set_timer(&mut self, delay: Duration, timer: Timer) -> TimerId {
+        self.set_timer_at(self.now + delay.min(FAR), timer)
+    }
+
+    /// Sets a timer for a moment.
+    pub(crate) fn set_timer_at(&mut self, at: Instant, timer: Timer) -> TimerId {
+        self.metrics.timer_inserts += 1;
+        let deadline = Tick::ceil(at.saturating_duration_since(self.shared.epoch));
+        self.wheel.insert(deadline, (deadline, timer))
+    }
+
+    /// Takes a timer off the wheel, if it is there.
+    pub(crate) fn cancel_timer(&mut self, id: &mut Option<TimerId>) {
+        if let Some(id) = id.take() {
+            self.wheel.cancel(id);
+        }
+    }
+
+    /// The present tick.
+    pub(crate) fn tick(&self) -> Tick {
+        Tick::floor(self.now.saturating_duration_since(self.shared.epoch))
+    }
+
+    /// Whether more bytes wait in all outboxes than may.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.buffered > self.limits.buffered
+    }
+
+    /// Why sessions end now that nobody asked to.
+    pub(crate) fn default_reason(&self) -> CloseReason {
+        if self.draining {
+            CloseReason::Shutdown
+        } else {
+            CloseReason::Local
+        }
+    }
+}
+
+/// Size of a read.
+pub(crate) const SCRATCH: usize = 64 << 10;
+
+/// Size of a small buffer when it is new.
+pub(crate) const CHUNK: usize = 4 << 10;
+
+/// A delay longer than this is as good as never; it keeps sums of times in range.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -1,0 +1,281 @@
+//! Bytes of a session the kernel has not taken yet.
+//!
+//! Small messages are encoded straight into one growing tail, so that any number of them leaves with one `write` and no
+//! list of slices. A large payload is linked between pieces of the tail and leaves with the same `writev`. A partial
+//! write advances inside a piece; nothing is ever moved or sent twice (network.md B.15). The outbox knows how many bytes
+//! wait; what that means (watermarks, stalls) is decided by its owner.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::buffer::BufferPool;
+use super::codec::{LINK_MIN, Link};
+
+/// Waiting bytes of one session, in order: the segments, then the tail.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    segments: VecDeque<Bytes>,
+    segment_bytes: usize,
+    tail: BytesMut,
+}
+
+impl Outbox {
+    /// The buffer small messages are encoded into. It has memory once this was called.
+    pub(crate) fn tail(&mut self, pool: &mut BufferPool) -> &mut BytesMut {
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        } else if self.tail.len() >= TAIL_MAX {
+            let full = std::mem::replace(&mut self.tail, pool.take());
+            self.push(full.freeze());
+        }
+        &mut self.tail
+    }
+
+    /// Puts linked payloads in their places: each `at` counts from the start of the tail.
+    pub(crate) fn place(&mut self, links: &mut Vec<Link>) {
+        let mut cut = 0;
+        for link in links.drain(..) {
+            let before = self.tail.split_to(link.at - cut);
+            cut = link.at;
+            self.push(before.freeze());
+            self.push(link.bytes);
+        }
+    }
+
+    /// Appends bytes that exist already: a few are copied, many are linked.
+    pub(crate) fn append(&mut self, bytes: Bytes, pool: &mut BufferPool) {
+        if bytes.len() < LINK_MIN {
+            self.tail(pool).extend_from_slice(&bytes);
+        } else {
+            if !self.tail.is_empty() {
+                let before = self.tail.split();
+                self.push(before.freeze());
+            }
+            self.push(bytes);
+        }
+    }
+
+    /// Writes once: a plain write for one piece, a vectored one for several. Returns how many bytes the kernel took and
+    /// how many it was offered; the difference says that it is full.
+    pub(crate) fn write(&mut self, sink: &mut impl Sink) -> io::Result<Written> {
+        let written = if self.segments.is_empty() {
+            let offered = self.tail.len();
+            Written {
+                bytes: sink.write(&self.tail)?,
+                offered,
+                slices: 1,
+            }
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut count = 0;
+            let mut offered = 0;
+            let pieces = self.segments.iter().map(|s| &s[..]).chain([&self.tail[..]]);
+            for piece in pieces.filter(|p| !p.is_empty()).take(SLICES_MAX) {
+                slices[count] = IoSlice::new(piece);
+                offered += piece.len();
+                count += 1;
+            }
+            let bytes = match &slices[..count] {
+                [only] => sink.write(only)?,
+                several => sink.write_vectored(several)?,
+            };
+            Written {
+                bytes,
+                offered,
+                slices: count,
+            }
+        };
+        self.advance(written.bytes);
+        Ok(written)
+    }
+
+    /// Gives the memory back once everything was sent.
+    pub(crate) fn recycle(&mut self, pool: &mut BufferPool) {
+        if self.is_empty() && self.tail.capacity() > 0 {
+            pool.give(std::mem::take(&mut self.tail));
+        }
+    }
+
+    /// Bytes waiting.
+    pub(crate) fn len(&self) -> usize {
+        self.segment_bytes + self.tail.len()
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.segment_bytes += bytes.len();
+            self.segments.push_back(bytes);
+        }
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while let Some(first) = self.segments.front_mut() {
+            if n == 0 {
+                return;
+            }
+            let part = n.min(first.len());
+            first.advance(part);
+            self.segment_bytes -= part;
+            n -= part;
+            if first.is_empty() {
+                self.segments.pop_front();
+            }
+        }
+        if n == self.tail.len() {
+            self.tail.clear();
+        } else {
+            self.tail.advance(n);
+        }
+    }
+}
+
+/// Where an outbox writes to.
+pub(crate) trait Sink {
+    /// Takes some bytes of one slice.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// Takes some bytes of several slices, in order.
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// One write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) bytes: usize,
+    pub(crate) offered: usize,
+    pub(crate) slices: usize,
+}
+
+/// Slices of one vectored write.
+const SLICES_MAX: usize = 64;
+
+/// A tail longer than this is sealed before the next message, so that it never has to be moved.
+const TAIL_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::codec::Output;
+
+    struct Trickle {
+        sent: Vec<u8>,
+        step: usize,
+        calls: usize,
+    }
+
+    impl Sink for Trickle {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            let n = bytes.len().min(self.step);
+            self.sent.extend_from_slice(&bytes[..n]);
+            Ok(n)
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.calls += 1;
+            let mut left = self.step;
+            for slice in slices {
+                let n = slice.len().min(left);
+                self.sent.extend_from_slice(&slice[..n]);
+                left -= n;
+            }
+            Ok(self.step - left)
+        }
+    }
+
+    fn encode(outbox: &mut Outbox, pool: &mut BufferPool, head: &[u8], payload: Bytes) {
+        let mut links = Vec::new();
+        let mut output = Output::new(outbox.tail(pool), &mut links);
+        output.put_slice(head);
+        output.append(payload);
+        output.put_slice(b"!");
+        outbox.place(&mut links);
+    }
+
+    #[test]
+    fn order_survives_any_write_size() {
+        for step in [1, 2, 3, 7, 100, 4096, 5000, 1 << 20] {
+            let mut pool = BufferPool::new(1024, 1 << 20);
+            let mut outbox = Outbox::default();
+            let mut expected = Vec::new();
+            let mut sink = Trickle {
+                sent: Vec::new(),
+                step,
+                calls: 0,
+            };
+            for round in 0..6u8 {
+                let size = [3, LINK_MIN, 0, LINK_MIN + 5, 100, 9][round as usize];
+                let payload = vec![round; size];
+                encode(
+                    &mut outbox,
+                    &mut pool,
+                    &[round, 0xff],
+                    payload.clone().into(),
+                );
+                expected.extend_from_slice(&[round, 0xff]);
+                expected.extend_from_slice(&payload);
+                expected.push(b'!');
+                outbox.append(Bytes::from(vec![b'+'; size]), &mut pool);
+                expected.extend_from_slice(&vec![b'+'; size]);
+                outbox.write(&mut sink).expect("write");
+            }
+            while !outbox.is_empty() {
+                assert_eq!(outbox.len(), expected.len() - sink.sent.len());
+                outbox.write(&mut sink).expect("write");
+            }
+            assert_eq!(sink.sent, expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn small_messages_leave_with_one_plain_write() {
+        let mut pool = BufferPool::new(1024, 1 << 20);
+        let mut outbox = Outbox::default();
+        for _ in 0..100 {
+            encode(
+                &mut outbox,
+                &mut pool,
+                b"head",
+                Bytes::from_static(b"payload"),
+            );
+        }
+        let mut sink = Trickle {
+            sent: Vec::new(),
+            step: 1 << 20,
+            calls: 0,
+        };
+        let written = outbox.write(&mut sink).expect("write");
+        assert_eq!((written.slices, written.bytes, sink.calls), (1, 1200, 1));
+        outbox.recycle(&mut pool);
+        assert_eq!(outbox.tail.capacity(), 0, "an idle outbox holds no memory");
+    }
+
+    #[test]
+    fn a_long_tail_is_sealed_and_slices_are_bounded() {
+        let mut pool = BufferPool::new(1024, 1 << 20);
+        let mut outbox = Outbox::default();
+        for _ in 0..200 {
+            outbox.append(Bytes::from(vec![1; LINK_MIN]), &mut pool);
+        }
+        let mut sink = Trickle {
+            sent: Vec::new(),
+            step: 1 << 30,
+            calls: 0,
+        };
+        let written = outbox.write(&mut sink).expect("write");
+        assert_eq!(
+            (written.slices, written.bytes),
+            (SLICES_MAX, SLICES_MAX * LINK_MIN)
+        );
+        for _ in 0..3 * TAIL_MAX / 1000 {
+            outbox.tail(&mut pool).extend_from_slice(&[2; 1000]);
+        }
+        assert!(outbox.tail.len() < TAIL_MAX + 1000);
+    }
+}

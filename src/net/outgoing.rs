@@ -1,0 +1,160 @@
+//! The sending side of one session as callbacks see it: the outbox with its watermarks (network.md B.16, B.17).
+
+use bytes::Bytes;
+
+use super::codec::{Codec, Output};
+use super::config::{Overflow, SessionConfig};
+use super::engine::Engine;
+use super::error::{SendError, Sent};
+use super::handler::{Handler, Out};
+use super::outbox::Outbox;
+use super::slots::Key;
+
+/// Outbox and watermarks of one session.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    key: Key,
+    pub(crate) outbox: Outbox,
+    /// On the list of sessions to be written at the end of the turn.
+    pub(crate) dirty: bool,
+    /// Sends are taken.
+    pub(crate) open: bool,
+    /// Above high and not yet below low again.
+    pub(crate) congested: bool,
+    /// The hard limit was met and the configuration says to close for it.
+    pub(crate) overflowed: bool,
+    pub(crate) frames: u64,
+    /// Where in the tail the message starts that is being encoded.
+    unfinished: Option<usize>,
+    high: usize,
+    low: usize,
+    hard: usize,
+    overflow: Overflow,
+}
+
+impl Outgoing {
+    pub(crate) fn new(key: Key, config: &SessionConfig) -> Self {
+        Outgoing {
+            key,
+            outbox: Outbox::default(),
+            dirty: false,
+            open: true,
+            congested: false,
+            overflowed: false,
+            frames: 0,
+            unfinished: None,
+            high: config.high_water,
+            low: config.low_water,
+            hard: config.hard_limit,
+            overflow: config.overflow,
+        }
+    }
+
+    pub(crate) fn configure(&mut self, config: &SessionConfig) {
+        self.high = config.high_water;
+        self.low = config.low_water.min(config.high_water);
+        self.hard = config.hard_limit;
+        self.overflow = config.overflow;
+    }
+
+    /// Encodes a message straight into the outbox.
+    pub(crate) fn encode<H: Handler>(
+        &mut self,
+        engine: &mut Engine<H>,
+        message: &Out<H>,
+    ) -> Result<Sent, SendError> {
+        if !self.open {
+            return Err(SendError::Closed);
+        }
+        let before = self.outbox.len();
+        let tail = self.outbox.tail(&mut engine.chunks);
+        self.unfinished = Some(tail.len());
+        let mut output = Output::new(tail, &mut engine.links);
+        if let Err(e) = engine.shared.handler.codec().encode(message, &mut output) {
+            output.undo();
+            self.unfinished = None;
+            return Err(SendError::Codec(e));
+        }
+        self.unfinished = None;
+        // A session with nothing waiting takes any message.
+        if before > 0 && before + output.len() > self.hard {
+            output.undo();
+            self.overflowed |= self.overflow == Overflow::Close;
+            self.mark_dirty(engine);
+            return Err(SendError::Full);
+        }
+        if !engine.links.is_empty() {
+            self.outbox.place(&mut engine.links);
+        }
+        self.frames += 1;
+        engine.metrics.frames_out += 1;
+        Ok(self.grown(engine, before))
+    }
+
+    /// Takes back what a codec that panicked had appended.
+    pub(crate) fn repair<H: Handler>(&mut self, engine: &mut Engine<H>) {
+        if let Some(start) = self.unfinished.take() {
+            self.outbox.tail(&mut engine.chunks).truncate(start);
+            engine.links.clear();
+        }
+    }
+
+    /// Appends bytes encoded elsewhere: all of one slice.
+    pub(crate) fn copy<H: Handler>(&mut self, engine: &mut Engine<H>, bytes: &[u8]) {
+        let before = self.outbox.len();
+        self.outbox
+            .tail(&mut engine.chunks)
+            .extend_from_slice(bytes);
+        let _ = self.grown(engine, before);
+    }
+
+    /// Appends bytes encoded elsewhere, linked if they are many.
+    pub(crate) fn append<H: Handler>(&mut self, engine: &mut Engine<H>, bytes: Bytes) {
+        let before = self.outbox.len();
+        self.outbox.append(bytes, &mut engine.chunks);
+        let _ = self.grown(engine, before);
+    }
+
+    /// Counts frames encoded elsewhere.
+    pub(crate) fn count_frames<H: Handler>(&mut self, engine: &mut Engine<H>, frames: u64) {
+        self.frames += frames;
+        engine.metrics.frames_out += frames;
+    }
+
+    /// Puts the session on the list of those written at the end of the turn.
+    pub(crate) fn mark_dirty<H: Handler>(&mut self, engine: &mut Engine<H>) {
+        if !self.dirty {
+            self.dirty = true;
+            engine.dirty.push(self.key);
+        }
+    }
+
+    /// Whether `bytes` more would be too many. A session with nothing waiting takes any message.
+    pub(crate) fn would_overflow(&self, bytes: usize) -> bool {
+        let before = self.outbox.len();
+        before > 0 && before + bytes > self.hard
+    }
+
+    /// Leaves congestion if the outbox is low enough. Whether it did.
+    pub(crate) fn relax(&mut self) -> bool {
+        let relaxed = self.congested && self.outbox.len() <= self.low;
+        if relaxed {
+            self.congested = false;
+        }
+        relaxed
+    }
+
+    fn grown<H: Handler>(&mut self, engine: &mut Engine<H>, before: usize) -> Sent {
+        let len = self.outbox.len();
+        engine.buffered += len - before;
+        self.mark_dirty(engine);
+        if len > self.high {
+            self.congested = true;
+        }
+        if self.congested {
+            Sent::Congested
+        } else {
+            Sent::Ok
+        }
+    }
+}

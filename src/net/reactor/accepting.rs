@@ -1,0 +1,181 @@
+//! Taking connections and opening sessions (network.md B.6, B.7, B.39).
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::{Reactor, Slot};
+use crate::net::config::SessionConfig;
+use crate::net::connection::Connection;
+use crate::net::driver::{Clock, Driver, Stream};
+use crate::net::endpoint::{Origin, Peer};
+use crate::net::engine::Timer;
+use crate::net::handler::Handler;
+use crate::net::lane::panic_text;
+use crate::net::listener::{AcceptFailure, classify};
+use crate::net::session::Session;
+use crate::net::slots::Key;
+use crate::net::transport::Transport;
+
+impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
+    /// Takes what waits at a listener, within the budget.
+    pub(super) fn accept(&mut self, key: Key) {
+        let Some(Slot::Listener(listener)) = self.slots.get_mut(key) else {
+            return;
+        };
+        let engine = &mut self.engine;
+        listener.queued = false;
+        if engine.draining {
+            return;
+        }
+        let mut again = true;
+        for _ in 0..engine.budget.accepts {
+            engine.metrics.accept_calls += 1;
+            let error = match self.driver.accept(&mut listener.socket) {
+                Ok((stream, peer)) => {
+                    listener.recovered();
+                    engine.metrics.accepts += 1;
+                    let open = self.sessions + self.accepted.len();
+                    if open < engine.limits.sessions && listener.has_room() {
+                        listener.open += 1;
+                        self.accepted.push((stream, peer));
+                    } else {
+                        engine.metrics.refused += 1;
+                        log::debug!("listener={} peer={peer} event=limit", listener.name);
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match classify(&error) {
+                AcceptFailure::Transient => continue,
+                AcceptFailure::Empty => again = false,
+                AcceptFailure::Exhausted => {
+                    again = false;
+                    engine.metrics.accept_stalls += 1;
+                    let wait = listener.exhausted(&error);
+                    while self.driver.shed(&mut listener.socket) {
+                        engine.metrics.shed += 1;
+                    }
+                    engine.set_timer(wait, Timer::Listener(key));
+                }
+                AcceptFailure::Broken => {
+                    again = false;
+                    log::error!(
+                        "listener={} event=accept-failed error={error}",
+                        listener.name
+                    );
+                    let wait = listener.exhausted(&error);
+                    engine.set_timer(wait, Timer::Listener(key));
+                }
+            }
+            break;
+        }
+        if again && !listener.queued {
+            listener.queued = true;
+            engine.ready.push_back(key);
+        }
+        let origin = Origin::Accepted(listener.id);
+        let (name, config) = (Arc::clone(&listener.name), listener.session.clone());
+        let mut accepted = std::mem::take(&mut self.accepted);
+        for (stream, peer) in accepted.drain(..) {
+            if !self.open(stream, At::Accepted(peer), origin, &name, &config) {
+                self.left_listener(key);
+            }
+        }
+        self.accepted = accepted;
+    }
+
+    /// Makes a session of a connected stream. Whether there is one now.
+    pub(super) fn open(
+        &mut self,
+        stream: D::Stream,
+        at: At,
+        origin: Origin,
+        name: &Arc<str>,
+        config: &SessionConfig,
+    ) -> bool {
+        let key = match at {
+            At::Accepted(_) => self.slots.next_key(),
+            At::Connected(key) => key,
+        };
+        let connection = self.make_connection(stream, key, at, origin, name, config);
+        match (connection, at) {
+            (Some(connection), At::Accepted(_)) => {
+                self.slots.insert(Slot::Session(connection));
+            }
+            (Some(connection), At::Connected(_)) => {
+                self.slots.put(key, Slot::Session(connection));
+            }
+            (None, At::Accepted(_)) => return false,
+            (None, At::Connected(_)) => {
+                self.slots.release(key);
+                return false;
+            }
+        }
+        self.sessions += 1;
+        if let Some(Slot::Session(connection)) = self.slots.get_mut(key) {
+            connection.open(&mut self.engine);
+        }
+        true
+    }
+
+    fn make_connection(
+        &mut self,
+        mut stream: D::Stream,
+        key: Key,
+        at: At,
+        origin: Origin,
+        name: &Arc<str>,
+        config: &SessionConfig,
+    ) -> Option<Box<Connection<H, D::Stream>>> {
+        let remote = match at {
+            At::Accepted(remote) => remote,
+            At::Connected(_) => stream.peer_addr().ok()?,
+        };
+        let local = stream.local_addr().ok()?;
+        if matches!(at, At::Accepted(_)) {
+            self.engine.metrics.registrations += 1;
+            if let Err(e) = self.driver.register(&mut stream, key.token()) {
+                log::error!("peer={remote} event=not-registered error={e}");
+                return None;
+            }
+        }
+        let peer = Peer {
+            remote,
+            local,
+            origin,
+        };
+        let shared = Arc::clone(&self.engine.shared);
+        let session = Session::new(key.session(), peer, Arc::clone(name), shared, config);
+        let (transport, config) = (Transport::tcp(stream), config.clone());
+        let engine = &mut self.engine;
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            Connection::new(key, transport, session, config, engine)
+        }));
+        match made {
+            Ok(connection) => Some(Box::new(connection)),
+            Err(panic) => {
+                engine.metrics.panics += 1;
+                log::error!("peer={remote} event=panicked error={}", panic_text(&*panic));
+                None
+            }
+        }
+    }
+
+    /// A listener has one session less.
+    pub(super) fn left_listener(&mut self, key: Key) {
+        if let Some(Slot::Listener(listener)) = self.slots.get_mut(key) {
+            listener.open -= 1;
+        }
+    }
+}
+
+/// Where a connected stream comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum At {
+    /// A listener, from this address; not registered yet.
+    Accepted(SocketAddr),
+    /// A connector; registered under this key, whose slot is held.
+    Connected(Key),
+}

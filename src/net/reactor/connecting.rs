@@ -1,0 +1,302 @@
+//! Connecting and staying connected (network.md B.8 to B.10).
+
+use std::io;
+use std::sync::Arc;
+
+use super::accepting::At;
+use super::{Reactor, Slot, socket_options};
+use crate::net::config::ConnectOptions;
+use crate::net::connector::{Connecting, Connector, LinkState, Target};
+use crate::net::driver::{Clock, Driver, Event, Stream};
+use crate::net::endpoint::{Endpoint, Origin};
+use crate::net::engine::Timer;
+use crate::net::error::{CloseReason, Error};
+use crate::net::handler::Handler;
+use crate::net::id::ConnectorId;
+use crate::net::lifecycle::Incident;
+use crate::net::remote::Resolved;
+use crate::net::slots::Key;
+
+impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
+    pub(super) fn start_connector(
+        &mut self,
+        id: ConnectorId,
+        to: Endpoint,
+        options: ConnectOptions,
+    ) {
+        if self.engine.draining {
+            return;
+        }
+        let session = options
+            .session
+            .clone()
+            .unwrap_or_else(|| self.session_config.clone());
+        let connector = Connector::new(to, options, session);
+        let links = connector.links.len();
+        self.connectors.insert(id, connector);
+        for link in 0..links {
+            self.start_round(id, link);
+        }
+    }
+
+    /// A new round of attempts for one link: resolve if need be, then try each address.
+    pub(super) fn start_round(&mut self, id: ConnectorId, link: usize) {
+        let Some(connector) = self.connectors.get_mut(&id) else {
+            return;
+        };
+        let outcome = match connector.target() {
+            Target::Address(address) => {
+                connector.links[link].addresses = [address].into();
+                return self.try_next(id, link, None);
+            }
+            Target::Name(name, port) => {
+                let remote = &self.engine.shared.remote;
+                let limit = self.engine.limits.resolving;
+                self.resolver
+                    .resolve(remote, limit, (id, link), (name, port))
+            }
+        };
+        connector.links[link].state = LinkState::Resolving;
+        if let Err(e) = outcome {
+            self.round_failed(id, link, e);
+        }
+    }
+
+    pub(super) fn resolved(&mut self, resolved: Resolved) {
+        let Resolved {
+            connector: id,
+            link,
+            outcome,
+        } = resolved;
+        let Some(connector) = self.connectors.get_mut(&id) else {
+            return;
+        };
+        let at = &mut connector.links[link];
+        if at.state != LinkState::Resolving {
+            return;
+        }
+        match outcome {
+            Ok(addresses) => {
+                at.addresses = addresses.into();
+                self.try_next(id, link, None);
+            }
+            Err(e) => self.round_failed(id, link, e),
+        }
+    }
+
+    /// Tries the next address of the round; `last` is why the one before failed.
+    fn try_next(&mut self, id: ConnectorId, link: usize, mut last: Option<io::Error>) {
+        loop {
+            let Some(connector) = self.connectors.get_mut(&id) else {
+                return;
+            };
+            let at = &mut connector.links[link];
+            let Some(to) = at.addresses.pop_front() else {
+                let error = last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+                return self.round_failed(id, link, error);
+            };
+            if self.sessions >= self.engine.limits.sessions {
+                last = Some(io::Error::new(
+                    io::ErrorKind::QuotaExceeded,
+                    "too many sessions",
+                ));
+                continue;
+            }
+            let key = self.slots.next_key();
+            let options = socket_options(&connector.session);
+            self.engine.metrics.connects += 1;
+            match self.driver.connect(to, &options, key.token()) {
+                Ok(stream) => {
+                    at.state = LinkState::Connecting(key);
+                    let timeout = connector.options.timeout;
+                    let timer = Some(self.engine.set_timer(timeout, Timer::Connecting(key)));
+                    let connecting = Connecting {
+                        stream,
+                        to,
+                        connector: id,
+                        link,
+                        timer,
+                    };
+                    self.slots.insert(Slot::Connecting(Box::new(connecting)));
+                    return;
+                }
+                Err(e) => {
+                    self.engine.metrics.connect_failures += 1;
+                    last = Some(e);
+                }
+            }
+        }
+    }
+
+    /// Every address failed: wait, or give up.
+    fn round_failed(&mut self, id: ConnectorId, link: usize, error: io::Error) {
+        let Some(connector) = self.connectors.get_mut(&id) else {
+            return;
+        };
+        let wait = connector.links[link].retry.failed();
+        let again = wait.map(|wait| self.engine.now + wait);
+        connector.links[link].state = match wait {
+            Some(wait) => {
+                let timer = Timer::Connector(id.0, link);
+                LinkState::Waiting(self.engine.set_timer(wait, timer))
+            }
+            None => LinkState::Ended,
+        };
+        match wait {
+            Some(wait) => log::debug!(
+                "connector={} to={} event=failed again={wait:?} error={error}",
+                connector.name,
+                connector.to
+            ),
+            None => log::warn!(
+                "connector={} to={} event=gave-up error={error}",
+                connector.name,
+                connector.to
+            ),
+        }
+        if connector.is_over() {
+            self.connectors.remove(&id);
+        }
+        let shared = Arc::clone(&self.engine.shared);
+        self.guarded(|_| {
+            shared
+                .handler
+                .on_connect_error(id, &Error::Io(error), again)
+        });
+    }
+
+    /// Readiness of an undecided attempt.
+    pub(super) fn connecting_ready(&mut self, key: Key, event: &Event) {
+        let Some(Slot::Connecting(attempt)) = self.slots.get_mut(key) else {
+            return;
+        };
+        let outcome = match attempt.stream.take_error() {
+            Ok(Some(e)) | Err(e) => Err(e),
+            Ok(None) => match attempt.stream.peer_addr() {
+                Ok(peer) => match attempt.stream.local_addr() {
+                    // A port of the ephemeral range with no listener can be connected to itself.
+                    Ok(local) if local == peer => Err(io::ErrorKind::ConnectionRefused.into()),
+                    Ok(_) => Ok(()),
+                    Err(e) => Err(e),
+                },
+                Err(e) if e.kind() == io::ErrorKind::NotConnected && !event.error => {
+                    self.engine.metrics.spurious += 1;
+                    return;
+                }
+                Err(e) => Err(e),
+            },
+        };
+        match outcome {
+            Ok(()) => self.connected(key, event),
+            Err(e) => self.attempt_failed(key, e),
+        }
+    }
+
+    pub(super) fn connect_timed_out(&mut self, key: Key) {
+        if let Some(Slot::Connecting(attempt)) = self.slots.get_mut(key) {
+            attempt.timer = None;
+            self.attempt_failed(key, io::ErrorKind::TimedOut.into());
+        }
+    }
+
+    /// A session made by a connector is gone.
+    pub(super) fn link_closed(
+        &mut self,
+        id: ConnectorId,
+        key: Key,
+        reason: CloseReason,
+        heard: bool,
+    ) {
+        let Some(connector) = self.connectors.get_mut(&id) else {
+            return;
+        };
+        let Some(link) = connector.link_of(key) else {
+            return;
+        };
+        if heard {
+            connector.links[link].retry.heard();
+        }
+        let ours = matches!(
+            reason,
+            CloseReason::Local | CloseReason::DrainTimeout | CloseReason::Shutdown
+        );
+        if ours {
+            connector.links[link].state = LinkState::Ended;
+            if connector.is_over() {
+                self.connectors.remove(&id);
+            }
+        } else {
+            let error = match reason {
+                CloseReason::Io(kind) => kind.into(),
+                other => io::Error::other(other.to_string()),
+            };
+            self.round_failed(id, link, error);
+        }
+    }
+
+    /// Ends a connector: attempts are dropped, sessions closed gracefully.
+    pub(super) fn disconnect(&mut self, id: ConnectorId, reason: CloseReason) {
+        let Some(connector) = self.connectors.remove(&id) else {
+            return;
+        };
+        for link in connector.links {
+            match link.state {
+                LinkState::Waiting(timer) => self.engine.cancel_timer(&mut Some(timer)),
+                LinkState::Connecting(key) => {
+                    if let Some(Slot::Connecting(mut attempt)) = self.slots.remove(key) {
+                        self.engine.cancel_timer(&mut attempt.timer);
+                    }
+                }
+                LinkState::Live(key) => {
+                    if let Some(Slot::Session(session)) = self.slots.get_mut(key) {
+                        session.incident(&mut self.engine, Incident::Close(reason));
+                    }
+                }
+                LinkState::Idle | LinkState::Resolving | LinkState::Ended => {}
+            }
+        }
+    }
+
+    /// The stream keeps its slot, since it is registered under that key.
+    fn connected(&mut self, key: Key, event: &Event) {
+        let Some(Slot::Connecting(mut attempt)) = self.slots.take(key) else {
+            return;
+        };
+        self.engine.cancel_timer(&mut attempt.timer);
+        let Connecting {
+            stream,
+            connector: id,
+            link,
+            to,
+            ..
+        } = *attempt;
+        let Some(connector) = self.connectors.get(&id) else {
+            return self.slots.release(key);
+        };
+        let (name, config) = (Arc::clone(&connector.name), connector.session.clone());
+        let origin = Origin::Connected(id);
+        if !self.open(stream, At::Connected(key), origin, &name, &config) {
+            let error = io::Error::new(io::ErrorKind::NotConnected, format!("lost {to}"));
+            return self.try_next(id, link, Some(error));
+        }
+        if let Some(connector) = self.connectors.get_mut(&id) {
+            connector.links[link].state = LinkState::Live(key);
+        }
+        if let Some(Slot::Session(session)) = self.slots.get_mut(key) {
+            session.note(&mut self.engine, event);
+        }
+    }
+
+    fn attempt_failed(&mut self, key: Key, error: io::Error) {
+        let Some(Slot::Connecting(mut attempt)) = self.slots.remove(key) else {
+            return;
+        };
+        self.engine.cancel_timer(&mut attempt.timer);
+        self.engine.metrics.connect_failures += 1;
+        attempt.stream.abort();
+        let (id, link, to) = (attempt.connector, attempt.link, attempt.to);
+        log::trace!("to={to} event=attempt-failed error={error}");
+        drop(attempt);
+        self.try_next(id, link, Some(error));
+    }
+}

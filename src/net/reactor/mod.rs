@@ -1,0 +1,327 @@
+//! One event loop: sockets, timers, lanes and the handler's callbacks, a turn at a time.
+//!
+//! # A turn
+//!
+//! Wait for readiness; visit the sessions that have something, each within its budget; take what other threads sent;
+//! fire timers; hand each lane its batch; write each session that has something once. Then say what was done.
+//!
+//! Nothing in a turn waits for anything but the poll at its start. What a callback asks for (a send to another session, a
+//! close, a timer, a connection) is queued and takes effect after it.
+//!
+//! # Embedding
+//!
+//! A host with a loop of its own calls [`Reactor::poll_once`]. It may sleep as long as [`Reactor::next_timeout`] says, and
+//! no longer than until the descriptor of [`AsRawFd`] becomes readable. The descriptor alone is not enough: neither work
+//! left over from the last turn nor a timer makes it readable. No thread is started unless workers are configured or a
+//! name has to be resolved; signals are left alone.
+//!
+//! Follows network.md B.1 to B.6, B.12, B.16, B.20, B.33 to B.35 and C.1.
+
+mod accepting;
+mod connecting;
+mod draining;
+mod handle;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::{Config, ConnectOptions, IdleStrategy, ListenOptions, SessionConfig};
+use super::connection::Connection;
+use super::connector::{Connecting, Connector, LinkState};
+use super::driver::SocketOptions;
+use super::driver::{Clock, Driver, Event, Listener, ListenerOptions, MioDriver, Monotonic};
+use super::endpoint::{Endpoint, HostPort};
+use super::engine::Engine;
+use super::handler::Handler;
+use super::id::{ConnectorId, ListenerId};
+use super::lane::{LaneRunner, LaneTable, Lanes};
+use super::listener::ListenerSlot;
+use super::metrics::Metrics;
+use super::remote::Remote;
+use super::resolver::Resolver;
+use super::shared::Shared;
+use super::slots::{Key, Slots};
+use super::wake::{self, Consumer};
+use super::workers::{Workers, open_lane};
+use draining::Drain;
+
+pub use handle::{Handle, Listening, Timer};
+
+/// One event loop. Generic over network and clock for simulation; nothing an application writes mentions them.
+pub struct Reactor<H: Handler, D: Driver = MioDriver, C: Clock = Monotonic> {
+    slots: Slots<Slot<H, D>>,
+    driver: D,
+    clock: C,
+    engine: Engine<H>,
+    remote: Consumer<Remote<H>>,
+    events: Vec<Event>,
+    listeners: BTreeMap<ListenerId, Key>,
+    connectors: BTreeMap<ConnectorId, Connector>,
+    resolver: Resolver,
+    /// The lanes, when no worker has them.
+    inline: Vec<LaneRunner<H>>,
+    workers: Workers,
+    idle: IdleStrategy,
+    session_config: SessionConfig,
+    /// Open sessions.
+    sessions: usize,
+    drain: Drain,
+    /// Why the reactor cannot go on.
+    failure: Option<String>,
+    /// Connections taken and not opened yet; empty between two accepts.
+    accepted: Vec<(D::Stream, SocketAddr)>,
+}
+
+/// What lies in a slot.
+enum Slot<H: Handler, D: Driver> {
+    Session(Box<Connection<H, D::Stream>>),
+    Connecting(Box<Connecting<D::Stream>>),
+    Listener(Box<ListenerSlot<D::Listener>>),
+}
+
+/// What a turn did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// There was something to do.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+    /// The reactor has been drained: there will never be anything to do again.
+    Drained,
+}
+
+impl<H: Handler> Reactor<H> {
+    /// A reactor on the real network and clock.
+    ///
+    /// # Errors
+    /// When the poller or a worker thread cannot be had.
+    pub fn new(config: Config, handler: H) -> io::Result<Self> {
+        Reactor::with(config, handler, MioDriver::new()?, Monotonic)
+    }
+}
+
+impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
+    /// A reactor on a given network and clock.
+    ///
+    /// # Errors
+    /// When a worker thread cannot be started.
+    pub fn with(config: Config, handler: H, driver: D, clock: C) -> io::Result<Self> {
+        let now = clock.now();
+        let (producer, remote) = wake::queue(usize::MAX, driver.waker());
+        let table = Arc::new(LaneTable::new(
+            &config.workers,
+            &config.limits,
+            producer.clone(),
+        ));
+        let shared = Arc::new(Shared::new(handler, producer, table, config.limits, now));
+        let workers = Workers::start(&shared, config.workers.spin)?;
+        let inline = if config.workers.threads == 0 {
+            0..config.workers.lanes
+        } else {
+            0..0
+        };
+        Ok(Reactor {
+            slots: Slots::new(),
+            driver,
+            clock,
+            engine: Engine::new(&shared, config.budget, config.workers.blocking, now),
+            remote,
+            events: Vec::new(),
+            listeners: BTreeMap::new(),
+            connectors: BTreeMap::new(),
+            resolver: Resolver::default(),
+            inline: inline.filter_map(|lane| open_lane(&shared, lane)).collect(),
+            workers,
+            idle: config.idle,
+            session_config: config.session,
+            sessions: 0,
+            drain: Drain::No,
+            failure: None,
+            accepted: Vec::new(),
+        })
+    }
+
+    /// Binds and listens. The port may be 0: see [`Reactor::local_addr`].
+    ///
+    /// # Errors
+    /// What the operating system says, or `InvalidInput` for an endpoint that is not an address.
+    pub fn listen(&mut self, at: Endpoint, options: ListenOptions) -> io::Result<ListenerId> {
+        let Endpoint::Tcp(HostPort::Address(address)) = at else {
+            let what = format!("{at} is not an address to listen on");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        };
+        if !matches!(self.drain, Drain::No) {
+            return Err(io::Error::other("the reactor is draining"));
+        }
+        let session = options
+            .session
+            .clone()
+            .unwrap_or_else(|| self.session_config.clone());
+        let listener_options = ListenerOptions {
+            socket: socket_options(&session),
+            backlog: options.backlog,
+            reuse_port: options.reuse_port,
+            only_v6: options.only_v6,
+        };
+        let token = self.slots.next_key().token();
+        let socket = self.driver.listen(address, &listener_options, token)?;
+        self.engine.metrics.registrations += 1;
+        let id = ListenerId(self.engine.shared.next_serial());
+        let slot = ListenerSlot::new(id, socket, &options, session);
+        let key = self.slots.insert(Slot::Listener(Box::new(slot)));
+        self.listeners.insert(id, key);
+        Ok(id)
+    }
+
+    /// Connects, and stays connected. The attempts begin with the next turn.
+    pub fn connect(&mut self, to: Endpoint, options: ConnectOptions) -> ConnectorId {
+        self.handle().connect(to, options)
+    }
+
+    /// One turn. Sleeps no longer than `timeout`, and than [`Reactor::next_timeout`].
+    ///
+    /// # Errors
+    /// When polling fails or a lane panicked: the reactor is over, its sessions are closed.
+    pub fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
+        if matches!(self.drain, Drain::Done) {
+            return Ok(Turn::Drained);
+        }
+        let woken = self.wait(timeout)?;
+        let worked = self.turn() | woken;
+        if let Some(failure) = &self.failure {
+            let error = io::Error::other(failure.clone());
+            self.end();
+            return Err(error);
+        }
+        Ok(match self.drain {
+            Drain::Done => Turn::Drained,
+            _ if worked => Turn::Worked,
+            _ => Turn::Idle,
+        })
+    }
+
+    /// Turns until drained.
+    ///
+    /// # Errors
+    /// As [`Reactor::poll_once`].
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut last_work = self.clock.now();
+        loop {
+            let timeout = match self.idle {
+                IdleStrategy::Block => None,
+                IdleStrategy::Never => Some(Duration::ZERO),
+                IdleStrategy::Spin(spin) => {
+                    (self.clock.now().duration_since(last_work) < spin).then_some(Duration::ZERO)
+                }
+            };
+            match self.poll_once(timeout)? {
+                Turn::Worked => last_work = self.engine.now,
+                Turn::Idle => {}
+                Turn::Drained => return Ok(()),
+            }
+        }
+    }
+
+    /// Starts an orderly end and returns; the turns that follow do the work. No connection is accepted and no request
+    /// read any more; what was read is answered, sessions are flushed and closed. What is not done after `deadline`, or
+    /// when this is called again, is cut off.
+    pub fn drain(&mut self, deadline: Duration) {
+        self.start_drain(deadline);
+    }
+
+    /// The same operations from any thread.
+    pub fn handle(&self) -> Handle<H> {
+        Handle::new(&self.engine.shared)
+    }
+
+    /// The way into the lanes for events without a socket.
+    pub fn lanes(&self) -> Lanes<H> {
+        Lanes {
+            table: Arc::clone(&self.engine.shared.lanes),
+        }
+    }
+
+    /// How long there is nothing to do if nothing happens. `None`: for ever.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        let engine = &self.engine;
+        let leftover = !engine.ready.is_empty()
+            || !engine.dirty.is_empty()
+            || !engine.dead.is_empty()
+            || !engine.gather.is_empty()
+            || !self.remote.is_empty()
+            || matches!(self.drain, Drain::Done);
+        if leftover {
+            return Some(Duration::ZERO);
+        }
+        let now = self.clock.now();
+        if self
+            .inline
+            .iter()
+            .any(|lane| lane.has_work(&engine.shared.lanes, now))
+        {
+            return Some(Duration::ZERO);
+        }
+        let timer = engine.wheel.next_deadline();
+        let timer = timer.map(|tick| engine.shared.epoch + Duration::from_millis(tick.0));
+        let lanes = self.inline.iter().filter_map(LaneRunner::next_deadline);
+        lanes
+            .chain(timer)
+            .min()
+            .map(|at| at.saturating_duration_since(now))
+    }
+
+    /// What the reactor did so far.
+    pub fn metrics(&self) -> &Metrics {
+        &self.engine.metrics
+    }
+
+    /// The address a listener is bound to.
+    pub fn local_addr(&self, listener: ListenerId) -> Option<SocketAddr> {
+        match self.slots.get(*self.listeners.get(&listener)?)? {
+            Slot::Listener(slot) => slot.socket.local_addr().ok(),
+            _ => None,
+        }
+    }
+
+    /// The network below, for a simulation to look at.
+    pub fn driver(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    fn clock_now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+/// The poller's descriptor: becomes readable when a socket or another thread has something. See the module's notes on
+/// embedding.
+impl<H: Handler, C: Clock> AsRawFd for Reactor<H, MioDriver, C> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.driver.as_raw_fd()
+    }
+}
+
+/// Sessions still open are cut off and told so; worker threads get a moment to end.
+impl<H: Handler, D: Driver, C: Clock> Drop for Reactor<H, D, C> {
+    fn drop(&mut self) {
+        self.end();
+        self.workers.join(JOIN_PATIENCE);
+    }
+}
+
+fn socket_options(session: &SessionConfig) -> SocketOptions {
+    SocketOptions {
+        nodelay: session.nodelay,
+        keepalive: session.keepalive,
+        recv_buffer: session.recv_buffer,
+        send_buffer: session.send_buffer,
+    }
+}
+
+/// How long a dropped reactor waits for its workers.
+const JOIN_PATIENCE: Duration = Duration::from_secs(3);

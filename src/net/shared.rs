@@ -1,0 +1,99 @@
+//! What every handle of one reactor shares, whatever thread holds it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::config::Limits;
+use super::handler::Handler;
+use super::lane::LaneTable;
+use super::metrics::Metrics;
+use super::outbound::OutBatch;
+use super::remote::Remote;
+use super::wake::Producer;
+
+/// The shared part of a reactor.
+pub(crate) struct Shared<H: Handler> {
+    pub(crate) handler: H,
+    pub(crate) remote: Producer<Remote<H>>,
+    pub(crate) lanes: Arc<LaneTable<H>>,
+    pub(crate) limits: Limits,
+    /// Zero of the reactor's time.
+    pub(crate) epoch: Instant,
+    metrics: Mutex<Metrics>,
+    serial: AtomicU64,
+    buffers: (Sender<BytesMut>, Receiver<BytesMut>),
+    batches: (Sender<OutBatch>, Receiver<OutBatch>),
+}
+
+impl<H: Handler> Shared<H> {
+    pub(crate) fn new(
+        handler: H,
+        remote: Producer<Remote<H>>,
+        lanes: Arc<LaneTable<H>>,
+        limits: Limits,
+        epoch: Instant,
+    ) -> Self {
+        Shared {
+            handler,
+            remote,
+            lanes,
+            limits,
+            epoch,
+            metrics: Mutex::new(Metrics::default()),
+            serial: AtomicU64::new(0),
+            buffers: bounded(POOLED_BUFFERS),
+            batches: bounded(POOLED_BATCHES),
+        }
+    }
+
+    /// A number never given before.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// An empty buffer to encode into.
+    pub(crate) fn buffer(&self) -> BytesMut {
+        self.buffers.1.try_recv().unwrap_or_default()
+    }
+
+    /// Takes a buffer back that was encoded into.
+    pub(crate) fn recycle_buffer(&self, mut buffer: BytesMut) {
+        if buffer.capacity() <= POOLED_BYTES_MAX {
+            buffer.clear();
+            let _ = self.buffers.0.try_send(buffer);
+        }
+    }
+
+    pub(crate) fn recycled_batch(&self) -> OutBatch {
+        self.batches.1.try_recv().unwrap_or_default()
+    }
+
+    pub(crate) fn recycle_batch(&self, batch: OutBatch) {
+        if let Some(batch) = batch.recycle() {
+            let _ = self.batches.0.try_send(batch);
+        }
+    }
+
+    /// Publishes the counters, unless somebody is reading them right now.
+    pub(crate) fn publish(&self, metrics: &Metrics) {
+        if let Ok(mut published) = self.metrics.try_lock() {
+            published.clone_from(metrics);
+        }
+    }
+
+    /// The counters as of the last turn.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.metrics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+const POOLED_BUFFERS: usize = 256;
+const POOLED_BATCHES: usize = 64;
+const POOLED_BYTES_MAX: usize = 64 << 10;
