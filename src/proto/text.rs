@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// Immutable UTF-8 text that may share a receive buffer. Cloning counts a reference, it does not copy.
 ///
 /// Seata's serializer writes null and empty alike, so there is no null here: absent is empty. What is kept for long
-/// (a store, a roster) should be copied out with [`Text::to_string`] or [`Text::detached`], so that a short text does
+/// (a store, a roster) should be copied out with `to_string` or [`Text::detached`], so that a short text does
 /// not pin a large receive buffer.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text(Bytes);
