@@ -1,7 +1,12 @@
 //! The coordinator over the memory store, driven as a server drives it, with a clock that jumps.
 
-#![allow(dead_code)]
 mod begin;
+mod channels;
+mod decisions;
+mod phase_two;
+mod retries;
+mod sagas;
+mod timeouts;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -32,6 +37,10 @@ struct World {
     requests: i32,
     /// Operations that the store is to refuse, by their name.
     failing: Option<fn(&Operation) -> bool>,
+    /// The store answers nothing for the time being.
+    asleep: bool,
+    /// The store's disk takes its time: nothing becomes durable.
+    unsynced: bool,
     /// Operations in the order they were submitted.
     log: Vec<Operation>,
 }
@@ -75,6 +84,8 @@ impl World {
             channels: 0,
             requests: 0,
             failing: None,
+            asleep: false,
+            unsynced: false,
             log: Vec::new(),
         };
         world.pump();
@@ -91,7 +102,9 @@ impl World {
     /// Carries out what the coordinator asks of the store and collects what it says.
     fn pump(&mut self) {
         let now = self.now();
-        while let Some((ticket, operation)) = self.coordinator.poll_operation() {
+        while !self.asleep
+            && let Some((ticket, operation)) = self.coordinator.poll_operation()
+        {
             self.log.push(operation.clone());
             if self.failing.is_some_and(|failing| failing(&operation)) {
                 self.coordinator.handle_completion(
@@ -110,7 +123,9 @@ impl World {
             }
         }
         self.store.flush();
-        self.coordinator.handle_durable(self.store.durable());
+        if !self.unsynced {
+            self.coordinator.handle_durable(self.store.durable());
+        }
         while let Some(output) = self.coordinator.poll_output() {
             self.outputs.push_back(output);
         }
@@ -126,7 +141,9 @@ impl World {
             ended + s.live as u64,
             "the books balance"
         );
-        assert_eq!(s.live, self.store.stats().globals);
+        if !self.asleep {
+            assert_eq!(s.live, self.store.stats().globals);
+        }
         assert_eq!(s.live, s.live_by_status.iter().sum::<usize>());
     }
 
@@ -332,6 +349,32 @@ impl World {
         let mut calls = self.calls();
         assert_eq!(calls.len(), 1, "{calls:?}");
         calls.remove(0)
+    }
+
+    /// Sends a commit and gives the id of the request: the answer may come later.
+    fn start_commit(&mut self, channel: ChannelId, xid: &Text) -> i32 {
+        self.send(channel, Message::GlobalCommit(end(xid)))
+    }
+
+    fn start_rollback(&mut self, channel: ChannelId, xid: &Text) -> i32 {
+        self.send(channel, Message::GlobalRollback(end(xid)))
+    }
+
+    /// The successful answer to a request that waited, if there is one by now.
+    fn told(&mut self, channel: ChannelId, id: i32) -> Option<GlobalStatus> {
+        self.answer(channel, id).map(told)
+    }
+
+    /// The status in a failed answer with code Unknown.
+    fn told_failed(&mut self, channel: ChannelId, id: i32) -> GlobalStatus {
+        match self.answer(channel, id).map(outcome) {
+            Some((TxResult::Failed { code, message }, status)) => {
+                assert_eq!(code, ExceptionCode::Unknown);
+                assert!(message.starts_with("TransactionException["), "{message}");
+                status
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// An RM answers a call.
