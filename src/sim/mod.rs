@@ -6,6 +6,7 @@
 //! | [`SimClock`] | time, which moves only when nobody has anything to do |
 //! | [`Network`], [`SimDriver`] | sockets below a reactor: [`net::Driver`](crate::net::Driver) over memory |
 //! | [`Faults`] | what goes wrong, and how often |
+//! | [`disk::SimDisk`] | a directory below a journal: what was not synced may be lost, sector by sector |
 //!
 //! A simulation runs in one thread. [`Network::step`] gives each [`Machine`] (a reactor, a scripted peer) a turn, and
 //! moves time to the next event when all of them would sleep. Every decision comes from the seed, nothing from a hash
@@ -16,6 +17,7 @@
 //! (`workers.threads = 0`); the driver then chooses their order and splits their batches. Follows network.md B-36.
 
 mod clock;
+pub mod disk;
 mod fault;
 mod network;
 mod rng;

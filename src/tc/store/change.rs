@@ -1,7 +1,7 @@
 //! What an operation changes: the effects that a journal keeps. A change is decided once and carries everything that
 //! applying it needs, so applying the same changes gives the same state, whatever the limits and the clock are then.
 
-use super::{NewBranch, NewGlobal, Tombstone};
+use super::{Branch, NewGlobal, Tombstone};
 use crate::proto::Text;
 use crate::proto::status::{BranchStatus, GlobalStatus};
 use crate::xid::BranchId;
@@ -14,7 +14,8 @@ pub(crate) enum Change {
     /// A branch was registered, with its locks.
     Registered {
         transaction_id: i64,
-        branch: NewBranch,
+        /// Its lock key is empty unless it locks.
+        branch: Branch,
     },
     /// Phase one of a branch was reported; blank data keeps what is there.
     Reported {

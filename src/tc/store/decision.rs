@@ -176,9 +176,20 @@ impl State {
         {
             return verdict;
         }
+        let locks = new.branch_type == BranchType::At;
+        let branch = Branch {
+            branch_id: new.branch_id,
+            branch_type: new.branch_type,
+            status: BranchStatus::Registered,
+            resource_id: new.resource_id,
+            client_id: new.client_id,
+            application_data: new.application_data,
+            lock_key: if locks { new.lock_key } else { Text::new() },
+            registered_ms: new.now_ms,
+        };
         let change = Change::Registered {
             transaction_id: id(entry),
-            branch: new,
+            branch,
         };
         self.changed(Outcome::Done, change)
     }

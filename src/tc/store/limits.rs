@@ -21,7 +21,6 @@ pub struct StoreLimits {
 
 impl StoreLimits {
     /// An upper bound of one change as the journal writes it.
-    #[allow(dead_code)]
     pub(crate) fn change_bytes_max(&self) -> usize {
         self.application_data_bytes_max + self.lock_key_bytes_max + 4 * self.text_bytes_max + 256
     }

@@ -12,12 +12,14 @@
 mod change;
 mod decision;
 mod direction;
+pub mod journal;
 mod limits;
 mod memory;
 mod state;
 mod texts;
 mod tombstones;
 
+pub use journal::{Durable, JournalConfig, JournalStore};
 pub use limits::StoreLimits;
 pub use memory::MemoryStore;
 

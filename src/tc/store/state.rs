@@ -10,10 +10,10 @@ use super::change::Change;
 use super::texts::Texts;
 use super::tombstones::{Tombstones, address_of};
 use super::{
-    Branch, Global, NewBranch, NewGlobal, Operation, Outcome, Seq, StoreLimits, StoreStats,
+    Branch, Global, NewGlobal, Operation, Outcome, Seq, StoreLimits, StoreStats, Tombstone,
 };
 use crate::proto::Text;
-use crate::proto::status::{BranchStatus, BranchType, GlobalStatus};
+use crate::proto::status::{BranchType, GlobalStatus};
 use crate::tc::lock::{Holder, HolderKey, LockTable};
 use crate::xid::{BranchId, Xid};
 
@@ -52,7 +52,6 @@ pub(crate) struct GlobalEntry {
 pub(crate) struct Misfit(pub(crate) &'static str);
 
 /// Branches as a snapshot keeps them.
-#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KeptBranch {
     pub(crate) branch: Branch,
@@ -72,6 +71,15 @@ impl State {
                 .expect("a change that was just decided fits the state");
         }
         (verdict.outcome, verdict.after)
+    }
+
+    /// An empty state, with what a snapshot says of its past.
+    pub(crate) fn at(seq: Seq, highest_id: i64) -> Self {
+        Self {
+            seq,
+            highest_id,
+            ..Self::default()
+        }
     }
 
     /// Applies one change and counts it.
@@ -163,7 +171,6 @@ impl State {
     }
 
     /// Puts back a transaction from a snapshot.
-    #[allow(dead_code)]
     pub(crate) fn restore(
         &mut self,
         mut global: Global,
@@ -193,9 +200,25 @@ impl State {
             global,
             held,
             settled,
-            after: self.seq,
+            after: Seq(0),
         };
         self.globals.insert(transaction_id, entry);
+        Ok(())
+    }
+
+    /// Puts back a tombstone from a snapshot.
+    pub(crate) fn restore_tombstone(
+        &mut self,
+        xid: &Xid,
+        tombstone: Tombstone,
+    ) -> Result<(), Misfit> {
+        let id = xid.transaction_id();
+        if self.globals.contains_key(&id) || self.tombstones.has_id(id) {
+            return Err(ID_TAKEN);
+        }
+        self.highest_id = self.highest_id.max(id);
+        self.tombstones
+            .insert(address_of(xid), id, tombstone, Seq(0));
         Ok(())
     }
 
@@ -265,21 +288,15 @@ impl State {
         Ok(())
     }
 
-    fn register(&mut self, transaction_id: i64, new: NewBranch, seq: Seq) -> Result<(), Misfit> {
+    fn register(
+        &mut self,
+        transaction_id: i64,
+        mut branch: Branch,
+        seq: Seq,
+    ) -> Result<(), Misfit> {
         if !self.globals.contains_key(&transaction_id) {
             return Err(NO_GLOBAL);
         }
-        let locks = new.branch_type == BranchType::At;
-        let mut branch = Branch {
-            branch_id: new.branch_id,
-            branch_type: new.branch_type,
-            status: BranchStatus::Registered,
-            resource_id: new.resource_id,
-            client_id: new.client_id,
-            application_data: new.application_data,
-            lock_key: if locks { new.lock_key } else { Text::new() },
-            registered_ms: new.now_ms,
-        };
         self.keep_branch(&mut branch)?;
         let held = match branch.lock_key.as_bytes().is_empty() {
             true => None,

@@ -74,7 +74,6 @@ impl Tombstones {
     }
 
     /// Every tombstone, oldest first: address, transaction id, tombstone.
-    #[allow(dead_code)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, i64, &Tombstone)> {
         self.by_age.iter().map(|(_, id)| {
             let entry = &self.by_id[id];

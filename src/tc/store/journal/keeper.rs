@@ -1,0 +1,143 @@
+//! Housekeeping beside the writer: spare segments are made ahead, full segments become a snapshot and are used again.
+//!
+//! A snapshot is made from what is on the disk, by replaying the last snapshot and the full segments behind it. The lane
+//! that owns the live state has no part in it and never waits for it. The price is a second state in memory while it
+//! runs, and that the full segments are read once more, which also proves that they can be read.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::OpenError;
+use super::disk::Disk;
+use super::recovery;
+use super::segment::{self, Segment, SegmentHead};
+use super::snapshot;
+
+/// Owns every file but the segment that is being written and the spare ones that are handed out.
+#[derive(Debug)]
+pub(super) struct Keeper<D: Disk> {
+    pub(super) disk: D,
+    pub(super) journal_id: u64,
+    pub(super) segment_bytes: u64,
+    /// Spare segments to have at hand.
+    pub(super) spares_wanted: usize,
+    /// Spare segments handed out and not used yet.
+    pub(super) spares: usize,
+    /// Full segments are compacted when they have this many bytes.
+    pub(super) compact_bytes: u64,
+    /// Full segments behind the snapshot, oldest first.
+    pub(super) full: VecDeque<SegmentHead>,
+    /// Segments that nothing needs.
+    pub(super) free: VecDeque<SegmentHead>,
+    /// Of the newest snapshot; 0 without one.
+    pub(super) snapshot: u64,
+    pub(super) next_id: u64,
+}
+
+/// What a step did.
+#[derive(Debug)]
+pub(super) enum Step<F> {
+    /// A spare segment for the writer.
+    Spare(Segment<F>),
+    /// A snapshot was written, of so many bytes.
+    Compacted(u64),
+    /// A segment that nothing needs was removed.
+    Removed,
+    /// There is nothing to do.
+    Idle,
+}
+
+impl<D: Disk> Keeper<D> {
+    /// A segment became full and another one is in use.
+    pub(super) fn handle_sealed(&mut self, head: SegmentHead) {
+        self.full.push_back(head);
+    }
+
+    /// The writer took a spare segment.
+    pub(super) fn handle_spare_used(&mut self, id: u64) {
+        self.spares = self.spares.saturating_sub(1);
+        self.next_id = self.next_id.max(id + 1);
+    }
+
+    /// The writer made the segment `id` itself.
+    pub(super) fn handle_made(&mut self, id: u64) {
+        self.next_id = self.next_id.max(id + 1);
+    }
+
+    /// A spare segment was not used.
+    pub(super) fn handle_late(&mut self, head: SegmentHead) {
+        self.spares = self.spares.saturating_sub(1);
+        self.free.push_back(head);
+    }
+
+    /// Does the most urgent thing there is.
+    ///
+    /// # Errors
+    ///
+    /// The step failed; it may be tried again later. The writer can go on as long as it has room.
+    pub(super) fn step(&mut self) -> Result<Step<D::File>, OpenError> {
+        if self.spares < self.spares_wanted {
+            let made = self.make_spare();
+            return made.map_err(|error| OpenError::io("a spare segment", error));
+        }
+        let bytes: u64 = self.full.iter().map(|head| head.size).sum();
+        if bytes >= self.compact_bytes && !self.full.is_empty() {
+            return self.compact();
+        }
+        let odd = |head: &SegmentHead| head.size != self.segment_bytes;
+        let useless = self.free.iter().position(odd);
+        let useless = useless.or((self.free.len() > FREE_MAX).then_some(0));
+        if let Some(head) = useless.and_then(|index| self.free.remove(index)) {
+            let removed = self.disk.remove(&segment::segment_name(head.id));
+            let removed = removed.and_then(|()| self.disk.sync_directory());
+            return match removed {
+                Ok(()) => Ok(Step::Removed),
+                Err(error) => Err(OpenError::io("a free segment", error)),
+            };
+        }
+        Ok(Step::Idle)
+    }
+
+    fn make_spare(&mut self) -> io::Result<Step<D::File>> {
+        let head = SegmentHead {
+            journal_id: self.journal_id,
+            id: self.next_id,
+            size: self.segment_bytes,
+        };
+        self.next_id += 1;
+        let usable = self.free.iter().position(|old| old.size == head.size);
+        let segment = match usable.and_then(|index| self.free.remove(index)) {
+            Some(old) => segment::recycle(&self.disk, &segment::segment_name(old.id), head)?,
+            None => segment::create(&self.disk, head)?,
+        };
+        self.spares += 1;
+        Ok(Step::Spare(segment))
+    }
+
+    /// Turns the full segments into a snapshot.
+    fn compact(&mut self) -> Result<Step<D::File>, OpenError> {
+        let names: Vec<_> = self
+            .full
+            .iter()
+            .map(|head| segment::segment_name(head.id))
+            .collect();
+        let old = (self.snapshot > 0).then(|| snapshot::snapshot_name(self.snapshot));
+        let state = recovery::replay(&self.disk, self.journal_id, old.as_deref(), &names)?;
+        let seq = state.seq().0;
+        let file = snapshot::snapshot_name(seq);
+        let written = snapshot::write(&self.disk, self.journal_id, &state);
+        let bytes = written.map_err(|error| OpenError::io(&file, error))?;
+        self.snapshot = seq;
+        self.free.extend(self.full.drain(..));
+        if let Some(old) = old {
+            // Should this fail, the next start removes it.
+            if let Err(error) = self.disk.remove(&old) {
+                log::warn!("journal: the old snapshot {old} stays: {error}");
+            }
+        }
+        Ok(Step::Compacted(bytes))
+    }
+}
+
+/// Segments kept to be used again.
+const FREE_MAX: usize = 4;
