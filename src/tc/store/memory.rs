@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::state::State;
-use super::{Completion, Global, Operation, Seq, Store, StoreLimits, StoreStats, Ticket};
+use super::{Completion, Global, Operation, Seq, Store, StoreLimits, StoreStats, Ticket, journal};
 
 /// Keeps everything in memory. Every operation completes at once and counts as durable.
 #[derive(Debug, Default)]
@@ -20,6 +20,11 @@ impl MemoryStore {
             limits,
             ..Self::default()
         }
+    }
+
+    /// The state as bytes: equal for equal states, and equal to that of a journal in the same state.
+    pub fn image(&self) -> Vec<u8> {
+        journal::image_of(&self.state)
     }
 }
 

@@ -19,7 +19,7 @@ mod state;
 mod texts;
 mod tombstones;
 
-pub use journal::{Durable, JournalConfig, JournalStore};
+pub use journal::{Durable, JournalConfig, JournalStore, Notify};
 pub use limits::StoreLimits;
 pub use memory::MemoryStore;
 

@@ -364,6 +364,9 @@ impl<D: Disk> JournalStore<D> {
     ///
     /// The mark could not be written; what was durable still is.
     pub fn close(&mut self) -> io::Result<()> {
+        if self.shared.failed.load(Ordering::Acquire) {
+            return Err(io::Error::other(FAILED));
+        }
         match &mut self.link {
             Link::Inline(inline) if inline.waiting.is_empty() && self.records.is_empty() => {
                 inline.writer.close()
@@ -681,7 +684,7 @@ fn open<D: Disk>(disk: D, config: &JournalConfig) -> Result<Opened<D>, OpenError
 }
 
 /// The items of a state in the order of a snapshot.
-fn image_of(state: &State) -> Vec<u8> {
+pub(super) fn image_of(state: &State) -> Vec<u8> {
     let mut image = Vec::new();
     image.extend(state.highest_id().to_le_bytes());
     for entry in state.entries() {
