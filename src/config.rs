@@ -6,12 +6,14 @@
 
 mod file;
 mod keys;
+mod serving;
 mod value;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use keys::{IGNORED, Ignored, KEYS, Key};
+pub use serving::Serving;
 pub use value::{Kind, Value};
 
 /// A setting that cannot be used.

@@ -17,10 +17,13 @@
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
+pub mod error;
 pub mod net;
 pub mod proto;
 pub mod tc;
 pub mod xid;
+
+pub use error::{Error, Result};
 
 #[cfg(feature = "sim")]
 pub mod sim;

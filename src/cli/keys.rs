@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{ConfigArguments, Exit};
-use crate::config::{Error, Flag, Settings, Source};
+use crate::config::{Error, Flag, KEYS, Settings, Source};
 
 /// Settings from flags, this process's environment and a configuration file.
 pub(super) fn load(flags: &[Flag], config: Option<&str>) -> Result<Settings, Error> {
@@ -46,6 +46,24 @@ pub(super) fn list(arguments: &ConfigArguments) -> Exit {
     }
     print!("{text}");
     Exit::Done
+}
+
+/// The names and variables of all keys, for `--help`.
+pub(super) fn help() -> String {
+    let mut text = String::from(
+        "Configuration keys, for the file and, in capitals, for the environment (a flag comes before the environment, \
+         that before the file; `seamio config` explains each):\n",
+    );
+    for key in KEYS {
+        let _ = writeln!(
+            text,
+            "  {:<48} {:<50} {}",
+            key.name,
+            key.env(),
+            shown(key.default)
+        );
+    }
+    text
 }
 
 /// Tells what is wrong with the configuration.

@@ -2,11 +2,18 @@
 //!
 //! `-h` keeps the meaning that it has in Seata's scripts, the address announced to clients; help is `--help` alone.
 
+mod bench;
+mod journal;
 mod keys;
+mod serve;
 
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+
+use self::bench::BenchArguments;
+use self::journal::JournalArguments;
+use self::serve::ServeArguments;
 
 /// Runs the program with the process's arguments.
 pub fn run() -> ExitCode {
@@ -25,6 +32,9 @@ pub fn run() -> ExitCode {
         }
     };
     let exit = match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
         Command::Config(arguments) => keys::list(&arguments),
     };
     exit.into()
@@ -73,6 +83,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the coordinator until it is told to stop
+    #[command(disable_help_flag = true, after_long_help = keys::help())]
+    Serve(ServeArguments),
+    /// Puts load on a coordinator, measures it and checks what it promised
+    #[command(disable_help_flag = true)]
+    Bench(BenchArguments),
+    /// Looks at a journal and changes nothing
+    #[command(disable_help_flag = true)]
+    Journal(JournalArguments),
     /// Lists the configuration keys with their values; exit code 2 if one is wrong
     #[command(disable_help_flag = true)]
     Config(ConfigArguments),

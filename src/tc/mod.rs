@@ -7,6 +7,7 @@ mod answers;
 mod application_data;
 mod branch;
 mod calls;
+pub mod codec;
 mod config;
 mod coordinator;
 mod drive;
@@ -18,6 +19,7 @@ mod recovery;
 mod requests;
 mod roster;
 mod saga;
+pub mod server;
 mod stats;
 pub mod store;
 #[cfg(test)]

@@ -486,6 +486,11 @@ impl<D: Disk> Store for JournalStore<D> {
         self.state.highest_id()
     }
 
+    fn failure(&self) -> Option<String> {
+        let failed = self.shared.failed.load(Ordering::Acquire);
+        failed.then(|| "the journal could not be written or synced".to_owned())
+    }
+
     fn stats(&self) -> StoreStats {
         StoreStats {
             syncs: self.shared.syncs.load(Ordering::Relaxed),
