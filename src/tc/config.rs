@@ -40,7 +40,8 @@ pub struct CoordinatorConfig {
     pub saga_silence: Duration,
     /// How long an XA client must be gone before another host of its application finishes its branches.
     pub xa_takeover: Duration,
-    /// How long an ended transaction is remembered.
+    /// How long an ended transaction is remembered, at least; counted anew at each start, so that a clock set forward
+    /// while stopped does not shorten it.
     pub tombstone_life: Duration,
     /// How often old tombstones are dropped.
     pub tombstone_sweep: Duration,

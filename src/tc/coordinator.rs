@@ -104,6 +104,8 @@ pub struct Coordinator {
     pub(super) beginning: usize,
     pub(super) stats: CoordinatorStats,
     pub(super) gate: LogGate,
+    /// How far the clock is behind the latest record found at start.
+    behind_ms: i64,
 }
 
 impl Coordinator {
@@ -111,7 +113,9 @@ impl Coordinator {
     /// ([`IdGenerator::not_below`] with [`Store::highest_id`](super::store::Store::highest_id)).
     pub fn new(config: CoordinatorConfig, ids: IdGenerator, now: Now) -> Self {
         let mut timers = Timers::new(now.instant);
-        timers.insert(now.instant + config.tombstone_sweep, Timer::Forget);
+        // What was found at start is kept for a whole life: the clock may have been set forward while stopped.
+        let first_sweep = config.tombstone_life.max(config.tombstone_sweep);
+        timers.insert(now.instant + first_sweep, Timer::Forget);
         timers.insert(now.instant + config.undo_log_first, Timer::UndoLogs);
         Self {
             roster: Roster::new(now.instant, config.departed_max),
@@ -128,6 +132,7 @@ impl Coordinator {
             held: 0,
             beginning: 0,
             stats: CoordinatorStats::default(),
+            behind_ms: 0,
         }
     }
 
@@ -138,6 +143,7 @@ impl Coordinator {
 
     /// A connection closed, whoever closed it. Its transactions go on; calls that waited for it fail at once.
     pub fn handle_closed(&mut self, now: Now, channel: ChannelId) {
+        let now = self.dated(now);
         let takeover = self.config.xa_takeover;
         let left = self.roster.close(channel, now.instant, takeover);
         for call in left.calls {
@@ -150,6 +156,7 @@ impl Coordinator {
 
     /// A message came.
     pub fn handle_message(&mut self, now: Now, channel: ChannelId, rpc: Rpc) {
+        let now = self.dated(now);
         if !self.roster.is_open(channel) {
             return;
         }
@@ -181,6 +188,7 @@ impl Coordinator {
 
     /// The store carried out an operation.
     pub fn handle_completion(&mut self, now: Now, completion: Completion) {
+        let now = self.dated(now);
         match self.tickets.take(completion.ticket) {
             Some(pending) => self.complete(now, pending, completion.outcome, completion.after),
             None => debug_assert!(false, "{completion:?} was never asked for"),
@@ -194,6 +202,7 @@ impl Coordinator {
 
     /// Carries out what is due. Nothing happens before [`Coordinator::next_deadline`].
     pub fn handle_timeout(&mut self, now: Now) {
+        let now = self.dated(now);
         while let Some(timer) = self.timers.pop(now.instant) {
             match timer {
                 Timer::Deadline(xid) => self.deadline_passed(now, xid),
@@ -259,6 +268,27 @@ impl Coordinator {
     /// How the peer of this connection numbers exception codes: for reading what it sends.
     pub fn exception_table(&self, channel: ChannelId) -> ExceptionTable {
         self.roster.table(channel).unwrap_or_default()
+    }
+
+    /// A record found at start was written at `written_ms`: time goes on from there, not from a clock that was set back.
+    /// Otherwise a transaction begun before would wait for its deadline, and hold its locks, for as long as the clock
+    /// went back.
+    pub(super) fn not_before(&mut self, now: Now, written_ms: i64) {
+        let behind_ms = written_ms.saturating_sub(now.wall_ms);
+        if behind_ms > self.behind_ms {
+            log::warn!(
+                "event=clock_behind behind_ms={behind_ms}: the clock was set back while stopped"
+            );
+            self.behind_ms = behind_ms;
+        }
+    }
+
+    /// The time by which records are written.
+    pub(super) fn dated(&self, now: Now) -> Now {
+        Now {
+            wall_ms: now.wall_ms.saturating_add(self.behind_ms),
+            ..now
+        }
     }
 
     /// Submits an operation, whose completion will find `pending`.

@@ -22,6 +22,8 @@ impl Coordinator {
     /// A live transaction was found at start. To be told once for each, before any message.
     pub fn handle_recovered(&mut self, now: Now, global: &Global) {
         use GlobalStatus::*;
+        self.not_before(now, global.begin_ms.max(global.decided_ms));
+        let now = self.dated(now);
         let xid = global.xid.clone();
         let entry = Entry {
             branches: global.branches.len(),

@@ -2,6 +2,7 @@
 
 mod begin;
 mod channels;
+mod clock;
 mod decisions;
 mod phase_two;
 mod retries;
@@ -35,6 +36,8 @@ struct World {
     outputs: VecDeque<Output>,
     channels: u64,
     requests: i32,
+    /// Added to the wall clock.
+    wall_ahead_ms: i64,
     /// Operations that the store is to refuse, by their name.
     failing: Option<fn(&Operation) -> bool>,
     /// The store answers nothing for the time being.
@@ -83,6 +86,7 @@ impl World {
             outputs: VecDeque::new(),
             channels: 0,
             requests: 0,
+            wall_ahead_ms: 0,
             failing: None,
             asleep: false,
             unsynced: false,
@@ -95,7 +99,7 @@ impl World {
     fn now(&self) -> Now {
         Now {
             instant: self.start + self.elapsed,
-            wall_ms: START_MS + self.elapsed.as_millis() as i64,
+            wall_ms: START_MS + self.wall_ahead_ms + self.elapsed.as_millis() as i64,
         }
     }
 
