@@ -162,7 +162,7 @@ impl<H: Handler> LaneTable<H> {
         let Some(queue) = self.lanes.get(lane.0) else {
             return Err(event);
         };
-        if queue.dead.load(Ordering::Relaxed) {
+        if queue.dead.load(Ordering::Relaxed) || self.stopped() {
             return Err(event);
         }
         let before = queue.events.fetch_add(1, Ordering::Relaxed);
@@ -192,13 +192,13 @@ impl<H: Handler> LaneTable<H> {
         messages < self.depth && bytes < self.bytes_max
     }
 
-    /// Asks for a notice when there is room again. `false`: there is some already.
-    fn ask_for_room(&self, lane: usize) -> bool {
+    /// Asks for a notice when there is room again. `false`: there is some already. `busy`: more is on its way to the lane.
+    fn ask_for_room(&self, lane: usize, busy: bool) -> bool {
         let queue = &self.lanes[lane];
         queue.wants_notice.store(true, Ordering::Relaxed);
         // Against the fence in `settle`: either the lane sees the wish, or we see its room.
         fence(Ordering::SeqCst);
-        !(self.is_roomy(lane) && queue.wants_notice.swap(false, Ordering::Relaxed))
+        busy || !(self.is_roomy(lane) && queue.wants_notice.swap(false, Ordering::Relaxed))
     }
 
     /// Whether a lane is at half its capacity or below.
@@ -396,7 +396,9 @@ impl<H: Handler> Gather<H> {
 
     /// Remembers a session whose message found no room. `false`: there is room again already.
     pub(crate) fn wait_for_room(&mut self, lane: usize, key: Key) -> bool {
-        let waits = self.table.ask_for_room(lane);
+        // What was gathered in this turn makes the lane work, and it speaks up after that.
+        let gathered = self.lanes[lane].messages > 0;
+        let waits = self.table.ask_for_room(lane, gathered);
         if waits {
             self.lanes[lane].waiters.push(key);
         }
@@ -479,12 +481,14 @@ impl<H: Handler> LaneRunner<H> {
                 || self.next_deadline().is_some_and(|at| at <= now))
     }
 
-    /// Runs one batch of at most `max` inputs. Whether there was anything to do; the text of a panic is an error.
+    /// Runs one batch of at most `max` inputs, then calls `publish` to send what it sent. Whether there was anything to
+    /// do; the text of a panic is an error.
     pub(crate) fn run(
         &mut self,
         table: &LaneTable<H>,
         now: Instant,
         max: usize,
+        publish: impl FnOnce(&mut Outbound<H>),
     ) -> Result<bool, String> {
         if self.dead {
             return Ok(false);
@@ -496,6 +500,8 @@ impl<H: Handler> LaneRunner<H> {
         let before = Counts::of(&self.batch);
         let (lane, batch, out) = (&mut self.lane, &mut self.batch, &mut self.out);
         let outcome = catch_unwind(AssertUnwindSafe(|| lane.on_batch(now, batch, out)));
+        // Before the messages count as done: who sees the lane quiet must find its answers in the queue.
+        publish(&mut self.out);
         if let Err(panic) = outcome {
             self.dead = true;
             self.batch.clear();

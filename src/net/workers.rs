@@ -154,11 +154,12 @@ pub(crate) fn open_lane<H: Handler>(shared: &Arc<Shared<H>>, lane: usize) -> Opt
 }
 
 fn run<H: Handler>(shared: &Arc<Shared<H>>, runner: &mut LaneRunner<H>, now: Instant) -> bool {
-    let outcome = runner.run(&shared.lanes, now, usize::MAX);
-    if let Some(batch) = runner.out.take() {
-        // The reactor is gone when this fails, and the sessions with it.
-        let _ = shared.remote.push_always(Remote::Batch(batch));
-    }
+    let outcome = runner.run(&shared.lanes, now, usize::MAX, |out| {
+        if let Some(batch) = out.take() {
+            // The reactor is gone when this fails, and the sessions with it.
+            let _ = shared.remote.push_always(Remote::Batch(batch));
+        }
+    });
     match outcome {
         Ok(worked) => worked,
         Err(text) => {

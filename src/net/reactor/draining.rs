@@ -39,6 +39,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let until = self.clock_now() + deadline;
         self.drain = Drain::Working(until);
         self.engine.set_timer_at(until, Timer::Drain);
+        // And one turn now, in which the first steps are taken.
+        self.engine.set_timer(Duration::ZERO, Timer::Drain);
         self.engine.draining = true;
         let shared = Arc::clone(&self.engine.shared);
         shared.lanes.start_drain();
@@ -65,6 +67,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                     self.drain = Drain::Closing(until);
                     let close = Incident::Close(CloseReason::Shutdown);
                     self.for_each_session(close);
+                    self.advance_drain();
                 }
             }
             Drain::Closing(until) => {

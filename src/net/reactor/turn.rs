@@ -376,7 +376,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         for lane in &ready {
             let runner = &mut inline[*lane];
             let max = self.driver.batch_size(shared.lanes.waiting(runner.index()));
-            if let Err(text) = runner.run(&shared.lanes, now, max) {
+            if let Err(text) = runner.run(&shared.lanes, now, max, |_| {}) {
                 log::error!("lane={} event=panicked error={text}", runner.index());
                 self.failure
                     .get_or_insert_with(|| format!("lane {} panicked: {text}", runner.index()));

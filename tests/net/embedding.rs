@@ -1,0 +1,163 @@
+//! Reactors inside a host's own loop.
+
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use crate::fixture::*;
+use seamio::net::*;
+
+#[test]
+fn a_host_sleeps_on_the_descriptor_and_the_timeout() {
+    let (app, _notes) = App::new();
+    let mut reactor = Reactor::new(Config::default(), app).expect("reactor");
+    let id = reactor
+        .listen(any_port(), ListenOptions::default())
+        .expect("listen");
+    let address = reactor.local_addr(id).expect("address");
+    assert_eq!(
+        reactor.next_timeout(),
+        None,
+        "nothing to do, nothing to wait for"
+    );
+    assert_eq!(
+        reactor.poll_once(Some(Duration::ZERO)).expect("turn"),
+        Turn::Idle
+    );
+
+    let mut host = mio::Poll::new().expect("poll");
+    let fd = reactor.as_raw_fd();
+    let mut source = mio::unix::SourceFd(&fd);
+    let registry = host.registry();
+    registry
+        .register(&mut source, mio::Token(0), mio::Interest::READABLE)
+        .expect("nested");
+    let client = std::thread::spawn(move || {
+        let mut client = Client::connect(address);
+        (0..20u8).all(|i| client.ask(&[i]) == [i])
+    });
+    let mut events = mio::Events::with_capacity(4);
+    while !client.is_finished() {
+        let timeout = reactor
+            .next_timeout()
+            .map_or(Duration::from_millis(100), |t| t);
+        host.poll(&mut events, Some(timeout)).expect("host");
+        while reactor.poll_once(Some(Duration::ZERO)).expect("turn") == Turn::Worked {}
+    }
+    assert!(
+        client.join().expect("no panic"),
+        "every question was answered"
+    );
+}
+
+#[test]
+fn the_next_timer_bounds_the_sleep_of_the_host() {
+    let (app, _notes) = App::new();
+    let mut reactor = Reactor::new(Config::default(), app).expect("reactor");
+    let (sender, fired) = crossbeam_channel::unbounded();
+    let _timer = reactor.handle().after(Duration::from_millis(60), move || {
+        sender.send(()).expect("receiver");
+    });
+    assert_eq!(
+        reactor.next_timeout(),
+        Some(Duration::ZERO),
+        "the request waits in the queue"
+    );
+    reactor.poll_once(None).expect("turn");
+    let timeout = reactor.next_timeout().expect("a timer");
+    assert!(timeout <= Duration::from_millis(61) && timeout > Duration::from_millis(20));
+    let began = now();
+    while fired.is_empty() {
+        reactor.poll_once(None).expect("sleeps until the timer");
+    }
+    assert!(began.elapsed() >= Duration::from_millis(20));
+    assert!(
+        reactor.metrics().polls <= 6,
+        "no turns in between: {}",
+        reactor.metrics().polls
+    );
+}
+
+#[test]
+fn a_reactor_may_move_between_threads() {
+    let (app, _notes) = App::new();
+    let config = Config {
+        workers: Workers {
+            threads: 0,
+            lanes: 2,
+            ..Workers::default()
+        },
+        ..Config::default()
+    };
+    let mut reactor = Reactor::new(config, app).expect("reactor");
+    let id = reactor
+        .listen(any_port(), ListenOptions::default())
+        .expect("listen");
+    let address = reactor.local_addr(id).expect("address");
+    for round in 0..3u8 {
+        let client = std::thread::spawn(move || Client::connect(address).ask(&[round]));
+        reactor = std::thread::spawn(move || {
+            while !client.is_finished() {
+                reactor
+                    .poll_once(Some(Duration::from_millis(5)))
+                    .expect("turn");
+            }
+            assert_eq!(client.join().expect("no panic"), [round]);
+            reactor
+        })
+        .join()
+        .expect("no panic");
+    }
+}
+
+#[test]
+fn every_idle_strategy_serves() {
+    for idle in [
+        IdleStrategy::Block,
+        IdleStrategy::Spin(Duration::from_millis(2)),
+        IdleStrategy::Never,
+    ] {
+        let server = Server::start(
+            Config {
+                idle,
+                ..Config::default()
+            },
+            App::new(),
+        );
+        let mut client = server.client();
+        for i in 0..20u8 {
+            assert_eq!(client.ask(&[i]), [i]);
+        }
+    }
+}
+
+#[test]
+fn several_reactors_share_a_port_and_a_process() {
+    let options = ListenOptions {
+        reuse_port: true,
+        ..ListenOptions::default()
+    };
+    let first = Server::listening(Config::default(), options.clone(), App::new());
+    let (app, notes) = App::new();
+    let mut reactor = Reactor::new(Config::default(), app).expect("reactor");
+    reactor
+        .listen(first.address.into(), options)
+        .expect("the same port");
+    let handle = reactor.handle();
+    let thread = std::thread::spawn(move || reactor.run());
+    for i in 0..60u8 {
+        assert_eq!(first.client().ask(&[i]), [i]);
+    }
+    let opened = notes
+        .try_iter()
+        .filter(|n| matches!(n, Note::Open(_)))
+        .count();
+    let here = first
+        .notes
+        .try_iter()
+        .filter(|n| matches!(n, Note::Open(_)))
+        .count();
+    assert_eq!(opened + here, 60);
+    assert!(opened > 0 && here > 0, "{opened} and {here}");
+    handle.drain(Duration::ZERO);
+    thread.join().expect("no panic").expect("drained");
+}

@@ -1,0 +1,213 @@
+//! Watermarks, slow readers, stalls.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::fixture::*;
+use seamio::net::*;
+
+fn small_buffers() -> SessionConfig {
+    SessionConfig {
+        send_buffer: Some(8 << 10),
+        recv_buffer: Some(8 << 10),
+        ..SessionConfig::default()
+    }
+}
+
+fn with_session(session: SessionConfig) -> Config {
+    Config {
+        session,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_no_longer_read() {
+    let server = Server::start(with_session(small_buffers()), App::new());
+    let mut client = server.client();
+    let mut other = server.client();
+    let mut writer = client.stream.try_clone().expect("clone");
+    let count = 4000;
+    let feeding = std::thread::spawn(move || {
+        for i in 0..count {
+            writer.write_all(&frame(&[i as u8; 2000])).expect("write");
+        }
+    });
+    let metrics = server.wait_for("congestion", |m| m.congestion_pauses > 0);
+    pause(200);
+    let settled = server.handle.metrics();
+    assert!(
+        settled.buffered <= 300 << 10,
+        "memory stays bounded: {}",
+        settled.buffered
+    );
+    assert!(settled.frames_in < count as u64, "reading stopped");
+    assert_eq!(other.ask(b"others go on"), b"others go on");
+    for i in 0..count {
+        assert_eq!(client.receive(), [i as u8; 2000]);
+    }
+    feeding.join().expect("fed");
+    assert!(metrics.congestion_pauses > 0);
+    server.expect(|n| matches!(n, Note::Writable(_)));
+}
+
+#[test]
+fn sends_report_congestion_and_stop_at_the_hard_limit() {
+    let (mut app, notes) = App::new();
+    let kept: Arc<Mutex<Option<Session<App>>>> = Arc::default();
+    let keep = Arc::clone(&kept);
+    app.on_open = Box::new(move |_, session, config| {
+        (config.high_water, config.low_water, config.hard_limit) = (50_000, 20_000, 300_000);
+        *keep.lock().expect("lock") = Some(session.clone());
+        Ok(())
+    });
+    let server = Server::start(with_session(small_buffers()), (app, notes));
+    let mut client = server.client();
+    server.expect(|n| matches!(n, Note::Open(_)));
+    let session = kept.lock().expect("lock").take().expect("opened");
+    let mut sent = 0;
+    let mut congested = false;
+    let error = loop {
+        match session.send(Bytes::from(vec![sent as u8; 10_000])) {
+            Ok(outcome) => {
+                sent += 1;
+                congested |= outcome == Sent::Congested;
+                assert!(session.stats().waiting <= 300_000);
+            }
+            Err(e) => break e,
+        }
+        assert!(sent < 2000, "the kernel does not take this much");
+    };
+    assert_eq!((error, congested), (SendError::Full, true));
+    for i in 0..sent {
+        assert_eq!(client.receive(), [i as u8; 10_000]);
+    }
+    server.expect(|n| matches!(n, Note::Writable(_)));
+    assert_eq!(session.send(Bytes::from_static(b"again")), Ok(Sent::Ok));
+    assert_eq!(client.receive(), b"again");
+    assert_eq!(session.stats().frames_out, sent as u64 + 1);
+}
+
+#[test]
+fn overflow_closes_where_so_configured() {
+    let (mut app, notes) = App::new();
+    app.on_message = Box::new(|cx, _, message| while cx.send(&message).is_ok() {});
+    let config = SessionConfig {
+        hard_limit: 200_000,
+        overflow: Overflow::Close,
+        ..small_buffers()
+    };
+    let server = Server::start(with_session(config), (app, notes));
+    let mut client = server.client();
+    client.send(&[1; 5000]);
+    assert_eq!(server.closed(), CloseReason::Overflow);
+}
+
+#[test]
+fn a_lane_that_sends_too_much_loses_the_session_not_the_memory() {
+    let (mut app, notes) = App::new();
+    app.route = Box::new(|_, _| Route::Keyed(0));
+    app.on_batch = Arc::new(|batch, out, _| {
+        for input in batch.drain(..) {
+            if let LaneInput::Message(from, message) = input {
+                for _ in 0..100 {
+                    out.send(from, &message).expect("encodes");
+                }
+            }
+        }
+    });
+    let config = Config {
+        session: SessionConfig {
+            hard_limit: 200_000,
+            ..small_buffers()
+        },
+        workers: Workers {
+            threads: 1,
+            lanes: 1,
+            ..Workers::default()
+        },
+        ..Config::default()
+    };
+    let server = Server::start(config, (app, notes));
+    let mut client = server.client();
+    client.send(&[1; 50_000]);
+    assert_eq!(server.closed(), CloseReason::Overflow);
+    server.wait_for("memory back", |m| m.buffered == 0);
+}
+
+#[test]
+fn a_peer_that_takes_no_bytes_is_closed_and_one_that_takes_some_is_not() {
+    let (mut app, notes) = App::new();
+    app.on_message = Box::new(|cx, _, _| {
+        let _ = cx.send(&Bytes::from(vec![0; 2 << 20]));
+    });
+    let config = SessionConfig {
+        write_stall: Duration::from_millis(200),
+        ..small_buffers()
+    };
+    let server = Server::start(with_session(config), (app, notes));
+    let mut slow = server.client();
+    slow.send(b"much");
+    let mut stuck = server.client();
+    let began = now();
+    stuck.send(b"much");
+    let stuck_address = stuck.stream.local_addr().expect("address");
+    // The slow one takes a little all the time.
+    let mut buffer = vec![0; 16 << 10];
+    let mut closed = None;
+    while closed.is_none() {
+        std::io::Read::read_exact(&mut slow.stream, &mut buffer).expect("still served");
+        pause(5);
+        closed = server
+            .notes
+            .try_iter()
+            .find(|n| matches!(n, Note::Close(..)));
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "no stall found for {stuck_address}"
+        );
+    }
+    assert!(
+        matches!(closed, Some(Note::Close(_, CloseReason::Stalled))),
+        "{closed:?}"
+    );
+    assert!(began.elapsed() >= Duration::from_millis(200));
+}
+
+#[test]
+fn too_many_bytes_in_all_stop_all_reading_until_they_are_fewer() {
+    let (mut app, notes) = App::new();
+    app.on_message = Box::new(|cx, _, message| {
+        // More than the kernel keeps for a peer that does not read.
+        let size = if message[0] == b'a' { 30 << 20 } else { 10 };
+        let _ = cx.send(&Bytes::from(vec![message[0]; size]));
+    });
+    let config = Config {
+        session: SessionConfig {
+            pause_reads_when_congested: false,
+            ..small_buffers()
+        },
+        limits: Limits {
+            buffered: 500_000,
+            ..Limits::default()
+        },
+        ..Config::default()
+    };
+    let server = Server::start(config, (app, notes));
+    let mut greedy = server.client();
+    let mut other = server.client();
+    greedy.send(b"a");
+    server.wait_for("the pile", |m| m.buffered > 500_000);
+    other.send(b"b");
+    pause(100);
+    let metrics = server.handle.metrics();
+    assert!(
+        metrics.buffered > 500_000 && metrics.frames_in == 1,
+        "nobody is read"
+    );
+    assert!(greedy.receive().iter().all(|b| *b == b'a'));
+    assert_eq!(other.receive(), [b'b'; 10]);
+}

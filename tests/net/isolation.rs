@@ -1,0 +1,241 @@
+//! What one session, handler or callback does must not hurt the others.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::fixture::*;
+use seamio::net::*;
+
+#[test]
+fn a_panic_closes_its_session_only() {
+    let (mut app, notes) = App::new();
+    app.route = Box::new(|_, m| match &m[..] {
+        b"blocking" => Route::Blocking,
+        b"route" => panic!("asked to"),
+        _ => Route::Inline,
+    });
+    app.on_message = Box::new(|cx, _, message| match &message[..] {
+        b"inline" => panic!("asked to"),
+        b"encode" => {
+            let _ = cx.send(&Bytes::from_static(b"before"));
+            let _ = cx.send(&Bytes::from_static(b"!encode-panic"));
+        }
+        _ => _ = cx.send(&message),
+    });
+    app.on_blocking = Box::new(|_, _| panic!("asked to"));
+    let config = Config {
+        workers: Workers {
+            blocking: 1,
+            ..Workers::default()
+        },
+        ..Config::default()
+    };
+    let server = Server::start(config, (app, notes));
+    let mut other = server.client();
+    for (what, answer) in [
+        ("inline", frame(b"")),
+        ("panic!", vec![]),
+        ("route", vec![]),
+        ("blocking", vec![]),
+        ("encode", frame(b"before")),
+    ] {
+        let mut client = server.client();
+        client.send(what.as_bytes());
+        let answer = if what == "encode" { answer } else { vec![] };
+        assert_eq!(client.rest().expect("a clean end"), answer, "{what}");
+        drop(client);
+        assert_eq!(server.closed(), CloseReason::Panic, "{what}");
+        assert_eq!(other.ask(b"alive"), b"alive");
+    }
+    assert!(server.handle.metrics().panics >= 5);
+}
+
+#[test]
+fn a_panic_in_any_callback_is_contained() {
+    for at in ["open", "tick", "close"] {
+        let (mut app, notes) = App::new();
+        let armed = Arc::new(AtomicUsize::new(1));
+        let fire = move |here: &str| {
+            if here == at && armed.swap(0, Ordering::SeqCst) == 1 {
+                panic!("asked to");
+            }
+        };
+        let (open, tick, close) = (fire.clone(), fire.clone(), fire);
+        app.on_open = Box::new(move |_, _, config| {
+            config.tick = Duration::from_millis(20);
+            open("open");
+            Ok(())
+        });
+        app.on_tick = Box::new(move |_, _| tick("tick"));
+        app.on_close = Box::new(move |_, _| close("close"));
+        let server = Server::start(Config::default(), (app, notes));
+        let mut client = server.client();
+        if at == "close" {
+            client.ask(b"hi");
+            drop(client);
+            assert_eq!(server.closed(), CloseReason::Peer);
+        } else {
+            assert_eq!(client.rest().expect("a clean end"), b"");
+            drop(client);
+            assert_eq!(server.closed(), CloseReason::Panic);
+        }
+        assert_eq!(server.client().ask(b"alive"), b"alive", "{at}");
+    }
+}
+
+#[test]
+fn a_blocked_handler_delays_no_heartbeat() {
+    let (mut app, notes) = App::new();
+    app.route = Box::new(|_, m| match &m[..] {
+        b"ping" => Route::Inline,
+        b"slow query" => Route::Blocking,
+        _ => Route::Keyed(0),
+    });
+    let gate = Arc::new(Barrier::new(3));
+    let (lane_gate, pool_gate) = (Arc::clone(&gate), Arc::clone(&gate));
+    app.on_batch = Arc::new(move |batch, out, _| {
+        lane_gate.wait();
+        for input in batch.drain(..) {
+            if let LaneInput::Message(from, message) = input {
+                out.send(from, &message).expect("encodes");
+            }
+        }
+    });
+    app.on_blocking = Box::new(move |session, message| {
+        pool_gate.wait();
+        let _ = session.send(message);
+    });
+    let config = Config {
+        workers: Workers {
+            threads: 1,
+            lanes: 1,
+            blocking: 1,
+            ..Workers::default()
+        },
+        ..Config::default()
+    };
+    let server = Server::start(config, (app, notes));
+    let mut blocked = server.client();
+    blocked.send(b"slow query");
+    blocked.send(b"work");
+    // On the blocked session itself, and on others.
+    assert_eq!(blocked.ask(b"ping"), b"ping");
+    for _ in 0..20 {
+        assert_eq!(server.client().ask(b"ping"), b"ping");
+    }
+    gate.wait();
+    let mut answers = [blocked.receive(), blocked.receive()];
+    answers.sort();
+    assert_eq!(answers, [b"slow query".to_vec(), b"work".to_vec()]);
+}
+
+#[test]
+fn a_lane_that_panics_ends_the_reactor_with_an_error() {
+    for threads in [0, 1] {
+        let (mut app, notes) = App::new();
+        app.route = Box::new(|_, _| Route::Keyed(0));
+        app.on_batch = Arc::new(|batch, _, _| {
+            if batch.iter().any(|i| matches!(i, LaneInput::Message(..))) {
+                panic!("half-changed");
+            }
+        });
+        let config = Config {
+            workers: Workers {
+                threads,
+                lanes: 1,
+                ..Workers::default()
+            },
+            ..Config::default()
+        };
+        let server = Server::start(config, (app, notes));
+        let lanes = server.handle.lanes();
+        let handle = server.handle.clone();
+        let mut client = server.client();
+        client.send(b"boom");
+        assert_eq!(server.closed(), CloseReason::Shutdown);
+        let error = server.join().expect_err("the reactor is over");
+        assert!(error.to_string().contains("half-changed"), "{error}");
+        assert!(client.rest().is_err() || client.rest().expect("end").is_empty());
+        assert!(lanes.post(LaneId(0), "late".into()).is_err());
+        assert!(!handle.is_alive());
+    }
+}
+
+/// Each callback asks for each thing; all of it happens, after the callback.
+#[test]
+fn callbacks_may_ask_for_anything() {
+    for at in ["open", "message", "tick", "writable", "close"] {
+        let (mut app, notes) = App::new();
+        let target = Server::start(Config::default(), App::new());
+        let address = target.address;
+        let victim: Arc<Mutex<Option<Session<App>>>> = Arc::default();
+        let (said, kept) = (app.notes.clone(), Arc::clone(&victim));
+        let done = Arc::new(AtomicUsize::new(0));
+        let act = move |here: &str, cx: &mut Cx<'_, App>, session: &Session<App>| {
+            if here != at || done.fetch_add(1, Ordering::SeqCst) > 0 {
+                return;
+            }
+            let said_here = said.clone();
+            let handle = cx.handle();
+            let _timer = handle.after(Duration::from_millis(1), move || said_here.say("timer"));
+            handle.connect(address.into(), ConnectOptions::default());
+            let listening = handle.listen(any_port(), ListenOptions::default());
+            let said_here = said.clone();
+            listening.then(move |l| said_here.say(format!("listening {}", l.is_ok())));
+            let _ = session.send(Bytes::from_static(b"own"));
+            let _ = cx.send(&Bytes::from_static(b"direct"));
+            if let Some(other) = kept.lock().expect("lock").take() {
+                let _ = other.send(Bytes::from_static(b"other"));
+                other.close();
+                assert!(other.is_open(), "takes effect after the callback");
+            }
+            session.close();
+            said.say("acted");
+        };
+        let act = Arc::new(act);
+        let (a, b, c, d, e) = (act.clone(), act.clone(), act.clone(), act.clone(), act);
+        let keep = Arc::clone(&victim);
+        let first = AtomicUsize::new(0);
+        app.on_open = Box::new(move |cx, session, config| {
+            if first.fetch_add(1, Ordering::SeqCst) == 0 {
+                *keep.lock().expect("lock") = Some(session.clone());
+                return Ok(());
+            }
+            config.tick = Duration::from_millis(10);
+            (config.high_water, config.low_water) = (10, 5);
+            a("open", cx, session);
+            Ok(())
+        });
+        app.on_message = Box::new(move |cx, session, message| {
+            let _ = cx.send(&message);
+            b("message", cx, session);
+        });
+        app.on_tick = Box::new(move |cx, session| c("tick", cx, session));
+        app.on_writable = Box::new(move |cx, session| d("writable", cx, session));
+        app.on_close = Box::new(move |cx, session| e("close", cx, session));
+        let server = Server::start(Config::default(), (app, notes));
+        let mut other = server.client();
+        server.expect(|n| matches!(n, Note::Open(_)));
+        let mut client = server.client();
+        client.send(b"a message that is longer than the high water mark");
+        if at == "close" {
+            pause(20);
+            drop(client);
+        }
+        for wanted in ["acted", "timer", "listening true"] {
+            let mut seen = false;
+            // Their order is free: collect until all came.
+            for note in server.notes.try_iter() {
+                seen |= note == Note::Text(wanted.into());
+            }
+            let _ = seen;
+        }
+        assert_eq!(other.receive(), b"other", "{at}");
+        assert_eq!(other.rest().expect("closed gracefully"), b"", "{at}");
+        let opened = |n: &Note| matches!(n, Note::Open(_));
+        expect(&target.notes, opened);
+    }
+}

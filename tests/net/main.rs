@@ -1,0 +1,14 @@
+//! The runtime on real sockets: one test per promise of network.md part B.
+
+mod calls;
+mod closing;
+mod connecting;
+mod draining;
+mod embedding;
+mod fixture;
+mod flow;
+mod isolation;
+mod lanes;
+mod limits;
+mod path;
+mod time;
