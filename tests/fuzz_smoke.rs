@@ -1,9 +1,13 @@
-//! Runs the bodies of the fuzz targets on damaged real frames: a short pass in every test run, a long one on demand.
+//! Runs the bodies of the fuzz targets on damaged real frames and journals: a short pass in every test run, a long one
+//! on demand.
 //!
 //! - `SEAMIO_FUZZ_ITERATIONS`: runs per target (default 20,000)
 //! - `SEAMIO_FUZZ_SEED`: where the damage starts (default 1); a failure prints the bytes that broke the promise
 //! - `SEAMIO_FUZZ_CORPUS`: a folder to write the undamaged inputs to, as a start for libFuzzer
 
+#[allow(dead_code)] // Its other parts are for the tests of the stores.
+#[path = "store/history.rs"]
+mod history;
 #[allow(unreachable_pub)] // Public in the package of the fuzzer.
 #[path = "fuzz/targets.rs"]
 mod targets;
@@ -12,6 +16,12 @@ mod targets;
 mod vectors;
 
 use std::fmt::Write as _;
+
+use history::{History, limits};
+use seamio::sim::disk::SimDisk;
+use seamio::tc::store::journal::JournalConfig;
+use seamio::tc::store::journal::disk::Disk;
+use seamio::tc::store::{JournalStore, Store, Ticket};
 
 #[test]
 fn frames() {
@@ -32,9 +42,85 @@ fn bodies_of_the_seata_serializer() {
     run("seata_body", targets::seata_body, corpus.collect());
 }
 
+#[test]
+fn files_of_a_journal() {
+    let journals = (1..=10).map(journal);
+    let files = journals.flat_map(|disk| {
+        let names = disk.list().expect("lists");
+        let files = names.into_iter().map(move |name| disk.contents(&name));
+        files.map(|file| file.expect("is there"))
+    });
+    // The end of a segment is zeros; they would take most of the damage.
+    let files = files.map(|mut file| {
+        let used = file.iter().rposition(|byte| *byte != 0);
+        file.truncate(used.map_or(0, |at| at + 64));
+        file
+    });
+    run("journal", targets::journal, files.collect());
+}
+
+#[test]
+fn records_of_a_journal() {
+    let mut batches = Vec::new();
+    for seed in 1..=10 {
+        let disk = journal(seed);
+        for name in disk.list().expect("lists") {
+            if name.ends_with(".segment") {
+                batches.extend(records(&disk.contents(&name).expect("is there")));
+            }
+        }
+    }
+    run("journal_records", targets::journal_records, batches);
+}
+
+/// The journal of a random history.
+fn journal(seed: u64) -> SimDisk {
+    let disk = SimDisk::new(seed);
+    let config = JournalConfig {
+        limits: limits(),
+        segment_bytes: 12 << 10,
+        first_segment_bytes: 8 << 10,
+        spare_segments: 1,
+        compact_bytes: 16 << 10,
+        reserve_bytes: 6 << 10,
+        ..JournalConfig::default()
+    };
+    let mut store = JournalStore::open_inline(disk.clone(), config).expect("opens");
+    let mut history = History::new(seed);
+    for _ in 0..60 {
+        for _ in 0..8 {
+            let operation = history.next();
+            store.submit(Ticket(1), operation.clone());
+            let done = store.poll_completion().expect("answered at once");
+            history.learn(&operation, &done.outcome);
+        }
+        store.flush();
+        store.poll_sync();
+    }
+    disk
+}
+
+/// The records of each frame of a segment, read off the format.
+fn records(segment: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut at = 4096;
+    while let Some(length) = segment.get(at + 4..at + 8) {
+        let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
+        let Some(records) = segment.get(at + 32..at + 32 + length) else {
+            break;
+        };
+        if length == 0 {
+            break;
+        }
+        frames.push(records.to_vec());
+        at = (at + 32 + length).next_multiple_of(8);
+    }
+    frames
+}
+
 /// Damages entries of the corpus and feeds them to the target.
 fn run(name: &str, target: fn(&[u8]), corpus: Vec<Vec<u8>>) {
-    assert!(corpus.len() > 50, "{name} has a corpus");
+    assert!(corpus.len() >= 20, "{name} has a corpus");
     if let Some(folder) = std::env::var_os("SEAMIO_FUZZ_CORPUS") {
         let folder = std::path::Path::new(&folder).join(name);
         std::fs::create_dir_all(&folder).expect("a folder for the corpus");

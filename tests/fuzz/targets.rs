@@ -12,6 +12,7 @@ use seamio::proto::frame::{
 };
 use seamio::proto::message::Message;
 use seamio::proto::version::ExceptionTable;
+use seamio::tc::store::journal::{read_records, read_segment, read_snapshot};
 
 /// The bytes of a connection: frames until they end or are none. The verdict must not depend on how the bytes are
 /// split, and a frame that was read must be written back as it came.
@@ -72,6 +73,17 @@ pub fn seata_body(data: &[u8]) {
     let again = written(first.clone(), table).expect("it was written before");
     let again = decode_frame(again).expect("a frame was written");
     assert_eq!(decode_message(&again, table), Ok(first));
+}
+
+/// A file of a journal. Whatever its bytes, it is read, in part or not at all.
+pub fn journal(data: &[u8]) {
+    let _ = read_segment(data);
+    let _ = read_snapshot(data);
+}
+
+/// The records of a journal, without the checksum that keeps damage away from them.
+pub fn journal_records(data: &[u8]) {
+    let _ = read_records(data);
 }
 
 fn read(body: Bytes, table: ExceptionTable) -> Option<Message> {

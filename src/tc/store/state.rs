@@ -149,6 +149,10 @@ impl State {
                 for branch in &entry.global.branches {
                     self.branch_ids.remove(&branch.branch_id.0);
                 }
+                // A damaged count must not keep a start busy.
+                if forgotten as usize > self.tombstones.len() {
+                    return Err(NO_TOMBSTONE);
+                }
                 for _ in 0..forgotten {
                     self.tombstones.forget_oldest();
                     self.forgot = seq;
@@ -374,4 +378,5 @@ pub(crate) fn is_blank(text: &Text) -> bool {
 const SAGA_NAME: &str = "$Saga_";
 const NO_GLOBAL: Misfit = Misfit("no such transaction");
 const NO_BRANCH: Misfit = Misfit("no such branch");
+const NO_TOMBSTONE: Misfit = Misfit("more tombstones are forgotten than there are");
 const ID_TAKEN: Misfit = Misfit("an id is there twice");

@@ -45,7 +45,7 @@ use segment::SegmentHead;
 use threads::Threads;
 use writer::{Batch, Progress, SPARES_MAX, Writer};
 
-pub use inspect::{Report, inspect, read_segment, read_snapshot, verify};
+pub use inspect::{Report, inspect, read_records, read_segment, read_snapshot, verify};
 
 use super::change::Change;
 use super::state::State;
