@@ -105,7 +105,8 @@ impl Faults {
             faults.latency_max = Duration::from_micros(1 << rng.between(4, 18));
         }
         if rng.chance(500) {
-            faults.window_min = rng.size(4096);
+            // A window of a few bytes would only make long runs: splitting cuts down to one byte anyway.
+            faults.window_min = 64 + rng.size(4096);
             faults.window_max = faults.window_min + rng.size(64 << 10);
         }
         faults.loss_within = 1 << rng.between(0, 17);

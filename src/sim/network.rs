@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::net::driver::{
     Driver, Event, Listener, ListenerOptions, ReadSpace, SocketOptions, Stream, Token, WakeFn,
 };
+use crate::net::{Handler, Reactor, Turn};
 
 use super::clock::SimClock;
 use super::fault::Faults;
@@ -143,6 +144,19 @@ pub trait Machine {
     fn turn(&mut self) -> io::Result<bool>;
 }
 
+impl<H: Handler> Machine for Reactor<H, SimDriver, SimClock> {
+    fn turn(&mut self) -> io::Result<bool> {
+        match self.poll_once(None)? {
+            Turn::Worked => Ok(true),
+            Turn::Idle => Ok(false),
+            Turn::Drained => {
+                self.driver().rest();
+                Ok(false)
+            }
+        }
+    }
+}
+
 /// What a step of the simulation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -165,6 +179,11 @@ impl SimDriver {
     /// The address of the machine. Wildcard and loopback addresses stand for it when it listens or connects.
     pub fn address(&self) -> IpAddr {
         address(self.node)
+    }
+
+    /// Nobody polls this driver any more: time need not wait for it.
+    fn rest(&mut self) {
+        self.network.lock().nodes[self.node].sleeps_until = Some(u64::MAX);
     }
 
     fn stream(&self, id: EndId) -> SimStream {
@@ -273,6 +292,12 @@ impl Driver for SimDriver {
     }
 }
 
+impl Drop for SimDriver {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
 /// Appends what a poll of the node reports.
 fn report(world: &mut World, node: usize, events: &mut Vec<Event>) {
     let (defer, spurious) = (world.faults.defer, world.faults.spurious);
@@ -346,11 +371,15 @@ impl Stream for SimStream {
         if slices.len() > SLICES_MAX {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        let bytes: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
-        self.network.lock().write(self.id, &bytes)
+        let mut world = self.network.lock();
+        // More than fits need not be copied together.
+        let most = world
+            .conns
+            .get(&self.id.conn)
+            .map_or(0, |conn| conn.window + 1);
+        let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+        let bytes: Vec<u8> = bytes.take(most).collect();
+        world.write(self.id, &bytes)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
