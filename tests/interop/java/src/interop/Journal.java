@@ -52,6 +52,13 @@ final class Journal {
         return hold;
     }
 
+    /** The next call for the resource ends in an exception of the application's code. */
+    void fail(String resourceId) {
+        synchronized (scripts) {
+            scripts.computeIfAbsent(resourceId, key -> new ArrayDeque<>()).add(new IllegalStateException("application code failed"));
+        }
+    }
+
     List<PhaseTwoCall> of(String xid) {
         List<PhaseTwoCall> found = new ArrayList<>();
         synchronized (calls) {
@@ -78,6 +85,9 @@ final class Journal {
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
             }
+        }
+        if (instruction instanceof RuntimeException) {
+            throw (RuntimeException) instruction;
         }
         if (instruction instanceof BranchStatus) {
             return (BranchStatus) instruction;

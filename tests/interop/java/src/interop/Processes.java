@@ -70,12 +70,12 @@ final class Processes {
     private void killedAtCommitWaits() throws Exception {
         String xid = client.begin("rm-gone-at");
         long branch;
-        try (MemberProcess first = MemberProcess.start(client.application, BranchType.AT, "nobody-there-at")) {
+        try (MemberProcess first = MemberProcess.start("member-app", BranchType.AT, "nobody-there-at")) {
             branch = first.register(BranchType.AT, "nobody-there-at", xid, "", "t:1");
         }
         Check.equal(GlobalStatus.Committed, client.commit(xid), "answer to commit");
         Check.that(client.lockable("nobody-there-at", Client.STRANGER, "t:1"), "the row is free before phase two");
-        try (MemberProcess second = MemberProcess.start(client.application, BranchType.AT, "nobody-there-at")) {
+        try (MemberProcess second = MemberProcess.start("member-app", BranchType.AT, "nobody-there-at")) {
             Check.eventually(10, "the call after a process has come back", () -> !second.calls(xid).isEmpty());
             Check.equal(branch, second.calls(xid).get(0).branchId, "branch id");
             Check.eventually(10, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);

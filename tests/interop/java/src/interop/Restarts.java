@@ -10,7 +10,7 @@ import java.util.List;
 
 /**
  * The coordinator is killed with kill -9 and started again on its store, while the clients stay as they are. An idle Java
- * client looks for lost connections every ten seconds, from its first minute on: these scenarios come last.
+ * client looks for lost connections every ten seconds, from its first minute on: scenarios that need it come last.
  */
 final class Restarts {
     private static final int RECONNECT_SECONDS_MAX = 80;
@@ -32,9 +32,13 @@ final class Restarts {
     }
 
     void run() {
-        if (!suite.wants("restart")) {
-            return;
+        if (suite.wants("restart")) {
+            restarts();
         }
+        suite.scenario("rm-throws", this::resourceManagerThrows);
+    }
+
+    private void restarts() {
         suite.scenario("restart", this::killBetweenDecisionAndPhaseTwo);
         suite.scenario("restart-idle-rm-reconnects", this::idleResourceManagerReconnects);
         suite.scenario("restart-rollback-goes-on-at-once", () -> awaitEnd(rolledBack, 20));
@@ -173,6 +177,28 @@ final class Restarts {
         client.register(BranchType.TCC, "restart-again", xid, "{}", null);
         Check.equal(GlobalStatus.Committed, client.commit(xid), "answer to commit");
         Check.equal(1, client.journal.of(xid).size(), "number of phase-two calls");
+    }
+
+    /**
+     * When the application's code throws, a Java RM puts no branch status into its answer, fails to encode it and sends a
+     * header of length zero instead, after which nothing on that connection can be told apart. The client has to be made to
+     * connect again.
+     */
+    private void resourceManagerThrows() throws Exception {
+        client.serve(BranchType.TCC, "rm-throws");
+        client.journal.fail("rm-throws");
+        String xid = client.begin("rm-throws");
+        long branch = client.register(BranchType.TCC, "rm-throws", xid, "{}", null);
+        GlobalStatus answer;
+        try {
+            answer = client.commit(xid);
+        } catch (TransactionException e) {
+            answer = client.commit(xid);
+        }
+        Check.oneOf(answer, "answer to commit", GlobalStatus.Committing, GlobalStatus.CommitRetrying);
+        awaitEnd(xid, RECONNECT_SECONDS_MAX);
+        Check.equal(2, client.journal.of(xid).size(), "number of phase-two calls");
+        Check.equal(branch, client.journal.of(xid).get(1).branchId, "branch id of the second call");
     }
 
     /** A client from 2.x on forgets an address that refused it until its next look at the connections, 10 s later at most. */
