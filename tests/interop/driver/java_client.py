@@ -1,8 +1,11 @@
 """The Java clients: one source tree, compiled against one release of seata-all and run as its test program."""
 
+import contextlib
+import hashlib
 import re
-import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 from . import places, tools
 from .coordinator import OPEN_MODULES
@@ -24,6 +27,7 @@ class JavaClient:
         self.group = "io.seata" if numbers < [2, 1] else "org.apache.seata"
         self.slf4j = "1.7.36" if numbers < [2, 1] else "2.0.17"
         self.work = places.WORK / self.name
+        self.classes = None
 
     def build(self):
         """Resolves the release and compiles the test program against it."""
@@ -31,17 +35,33 @@ class JavaClient:
         pom = places.INTEROP / "java" / "pom.xml"
         defines = [f"-Dseata.group={self.group}", f"-Dseata.version={self.version}", f"-Dslf4j.version={self.slf4j}"]
         tools.maven_dependencies(pom, self.work / "lib", defines)
-        sources, classes = self.work / "src", self.work / "classes"
-        for directory in (sources, classes):
-            shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir(parents=True)
+        sources = self.sources()
+        digest = hashlib.sha256(repr(sources).encode()).hexdigest()[:16]
+        self.classes = self.work / f"classes-{digest}"
+        if not self.classes.exists():
+            self.compile(sources)
+
+    def sources(self):
+        """Names and texts of the test program, with the names this release uses."""
+        found = []
         for file in sorted((places.INTEROP / "java" / "src" / "interop").glob("*.java")):
             text = file.read_text(encoding="utf-8")
             for pattern, name in RENAMED[self.group]:
                 text = re.sub(pattern, name, text)
-            (sources / file.name).write_text(text, encoding="utf-8")
-        subprocess.run(["javac", "--release", "11", "-encoding", "UTF-8", "-nowarn", "-proc:none", "-d", str(classes),
-                        "-cp", f"{self.work}/lib/*", *sorted(str(path) for path in sources.glob("*.java"))], check=True)
+            found.append((file.name, text))
+        return found
+
+    def compile(self, sources):
+        """Compiles aside and moves into place, so that a run that is under way keeps its classes."""
+        with tempfile.TemporaryDirectory(dir=self.work) as directory:
+            aside = Path(directory)
+            for name, text in sources:
+                (aside / name).write_text(text, encoding="utf-8")
+            classes = aside / "classes"
+            subprocess.run(["javac", "--release", "11", "-encoding", "UTF-8", "-nowarn", "-proc:none", "-d", str(classes),
+                            "-cp", f"{self.work}/lib/*", *sorted(str(path) for path in aside.glob("*.java"))], check=True)
+            with contextlib.suppress(OSError):
+                classes.rename(self.classes)
 
     def command(self, run_directory, port, only):
         """The test program, its configuration pointing at the coordinator's port and otherwise as delivered."""
@@ -55,4 +75,4 @@ class JavaClient:
                "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", f"-Duser.home={run_directory}"]
         return ["java", *jvm, f"-Dinterop.jvm={' '.join(jvm)}", f"-Dinterop.logs={run_directory}", f"-Dinterop.port={port}",
                 f"-Dinterop.version={self.version}", f"-Dinterop.only={only}",
-                "-cp", f"{conf}:{self.work}/classes:{self.work}/lib/*", "interop.Suite"]
+                "-cp", f"{conf}:{self.classes}:{self.work}/lib/*", "interop.Suite"]
