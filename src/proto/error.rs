@@ -24,6 +24,8 @@ pub enum FrameError {
     Magic([u8; 2]),
     /// The head that Java sends when it failed to serialize a message: a full length of zero (wire.md T7).
     Zeroed,
+    /// The same with the length of an older frame instead of zero: where its body should be, the next frame begins.
+    Stale,
     /// Full length below the 16 bytes of a head, or negative.
     Length(i32),
     /// Full length above the limit.
@@ -152,6 +154,9 @@ impl fmt::Display for FrameError {
             ),
             Self::Zeroed => f.write_str(
                 "frame of length 0: the peer failed to serialize a message and sent its head only",
+            ),
+            Self::Stale => f.write_str(
+                "a frame begins inside another: the peer failed to serialize a message and sent its head only",
             ),
             Self::Length(length) => {
                 write!(

@@ -6,6 +6,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::codec::{COMPRESSOR_NONE, SERIALIZER_SEATA};
 use super::{EncodeError, FrameError, HeadMap};
 
 /// The largest frame that Seata's receivers accept, in bytes.
@@ -108,7 +109,8 @@ pub fn peek_frame(input: &[u8], limit: usize) -> Result<FrameLength, FrameError>
         head_length(i16::from_be_bytes(head), bytes)?;
     }
     if let Some(kind) = input.get(9) {
-        MessageKind::from_code(*kind).ok_or(FrameError::Kind(*kind))?;
+        let kind = MessageKind::from_code(*kind).ok_or(FrameError::Kind(*kind))?;
+        check_body_start(input, kind)?;
     }
     Ok(match input.len() >= bytes {
         true => FrameLength::Complete(bytes),
@@ -207,6 +209,21 @@ fn check_start(input: &[u8]) -> Result<Option<usize>, FrameError> {
         _ if HTTP1.iter().any(|method| input.starts_with(method)) => Err(FrameError::Http1),
         _ if is_greeting_start(input) => Ok(Some(HEAD_BYTES)),
         _ => Err(FrameError::Magic([input[0], input[1]])),
+    }
+}
+
+/// Finds the next frame where a body should be. Java senders fill in the length last: when they fail in between, what goes
+/// out is a head whose length bytes are those of an older frame (wire.md 1.1). No type code of the SEATA serializer
+/// looks like the magic.
+fn check_body_start(input: &[u8], kind: MessageKind) -> Result<(), FrameError> {
+    let plain = matches!(input.get(10..12), Some([SERIALIZER_SEATA, COMPRESSOR_NONE]));
+    let Some(head) = chunk::<2>(input, 7) else {
+        return Ok(());
+    };
+    let body = usize::from(u16::from_be_bytes(head));
+    match plain && !kind.is_heartbeat() && chunk(input, body) == Some([MAGIC, MAGIC]) {
+        true => Err(FrameError::Stale),
+        false => Ok(()),
     }
 }
 

@@ -125,6 +125,24 @@ fn false_promises_reserve_nothing() {
     assert_eq!(peek_frame(&bytes, FRAME_BYTES_MAX), Err(expected));
 }
 
+/// What a Java RM 1.4.2 sent when the application's code threw: the head of its answer, with the length that an older frame
+/// left in its buffer, and ten seconds later a heartbeat. Taken for a body, that heartbeat and the next ones went
+/// unanswered until the RM gave up after 15 s, and so long no branch of its resources could be finished.
+const HEAD_BEFORE_PING: [u8; 18] = [
+    0xda, 0xda, 1, 0, 0, 0, 0x55, 0, 16, 1, 1, 0, 0x40, 0, 0, 0, 0xda, 0xda,
+];
+
+#[test]
+fn a_body_that_may_begin_like_a_frame_is_no_error() {
+    let mut bytes = HEAD_BEFORE_PING;
+    for (at, other) in [(9, 3), (10, 2), (11, 1)] {
+        bytes[at] = other;
+        let verdict = peek_frame(&bytes, FRAME_BYTES_MAX);
+        assert_eq!(verdict, Ok(FrameLength::Need(0x55)), "byte {at}");
+        bytes = HEAD_BEFORE_PING;
+    }
+}
+
 #[test]
 fn what_is_no_frame_is_named() {
     for (bytes, expected) in [
@@ -158,6 +176,7 @@ fn what_is_no_frame_is_named() {
             },
         ),
         (&[0xda, 0xda, 1, 0, 0, 0, 20, 0, 16, 5], FrameError::Kind(5)),
+        (&HEAD_BEFORE_PING, FrameError::Stale),
     ] {
         assert_eq!(
             peek_frame(bytes, FRAME_BYTES_MAX),
