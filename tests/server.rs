@@ -3,6 +3,7 @@
 mod peer;
 
 use std::io::Write;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use peer::{Coordinator, PATIENCE, Peer, TestDir, commit, encoded, now, pause, run};
@@ -298,6 +299,15 @@ fn hostile_peers_are_closed_and_disturb_nobody() {
             assert!(bad.is_closed_within(PATIENCE), "{:?}…", &bytes[..16]);
             good.prove_alive();
         }
+
+        let mut half = Peer::tm(server.address);
+        half.stream.write_all(&whole).expect("sent");
+        half.stream.shutdown(Shutdown::Write).expect("half closed");
+        assert!(matches!(
+            half.answer(9).expect("still answered"),
+            Message::GlobalBeginResponse(_)
+        ));
+        assert!(half.is_closed_within(PATIENCE));
 
         let mut bytewise = Peer::tm(server.address);
         for byte in whole.iter() {

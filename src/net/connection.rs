@@ -288,7 +288,12 @@ impl<H: Handler, S: Stream> Connection<H, S> {
     pub(crate) fn incident(&mut self, engine: &mut Engine<H>, incident: Incident) {
         let action = self.life.handle(incident);
         match action {
-            Action::Nothing | Action::StopReading => {}
+            Action::Nothing => {}
+            Action::StopReading => {
+                self.call_back(engine, |handler, cx, session| {
+                    handler.on_finished(cx, session);
+                });
+            }
             Action::Flush => {
                 self.stop_sends();
                 self.drop_input(engine);

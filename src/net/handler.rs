@@ -67,6 +67,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// A congested session has room again.
     fn on_writable(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>) {}
 
+    /// The peer will send no more and may still read: only with `half_close`. Close the session when it has its answers.
+    fn on_finished(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>) {}
+
     /// Something went wrong; the session is about to close. What is sent here is flushed if the connection still works.
     fn on_error(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>, error: &Error) {}
 

@@ -82,6 +82,8 @@ pub enum CloseReason {
     Unregistered,
     /// It sent a merged request with something in it that is no transaction request.
     BadMerge,
+    /// It sends no more and has all its answers.
+    Finished,
     /// Its decision could not be stored: no answer is true, so its call has to fail and be repeated.
     StoreFailed,
 }
@@ -151,6 +153,13 @@ impl Coordinator {
         }
         for xid in left.queued {
             self.unqueue(now, &xid);
+        }
+    }
+
+    /// A connection will send no more but still reads: it is told to close when it has all its answers.
+    pub fn handle_finished(&mut self, channel: ChannelId) {
+        if let Some(after) = self.roster.finish(channel) {
+            self.part(channel, after);
         }
     }
 
@@ -309,8 +318,20 @@ impl Coordinator {
     /// Answers a request that was counted as held.
     pub(super) fn answer(&mut self, reply: Reply, after: Seq, message: Message) {
         self.release(reply.channel);
-        let table = self.roster.table(reply.channel);
+        let channel = reply.channel;
+        let table = self.roster.table(channel);
         self.outbox.answer(reply, after, table, message);
+        if let Some(last) = self.roster.answered(channel, after) {
+            self.part(channel, last);
+        }
+    }
+
+    /// Closes a connection behind its last answer.
+    fn part(&mut self, channel: ChannelId, after: Seq) {
+        if self.roster.condemn(channel) {
+            let reason = CloseReason::Finished;
+            self.outbox.push(after, Output::Close { channel, reason });
+        }
     }
 
     /// Gives up a request that no true answer exists for: its connection closes.

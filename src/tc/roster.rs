@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::coordinator::ChannelId;
+use super::store::Seq;
 use crate::proto::Text;
 use crate::proto::status::BranchType;
 use crate::proto::version::{ExceptionTable, PeerVersion};
@@ -36,6 +37,10 @@ struct Channel {
     calls: BTreeSet<i32>,
     /// Requests of it taken and not answered.
     held: usize,
+    /// It sends no more, and closes when everything it asked is answered.
+    finishing: bool,
+    /// Up to here the store has to be durable before all of its answers have left.
+    answered: Seq,
     /// It is to be closed: nothing is read from it and nothing sent to it any more.
     condemned: bool,
 }
@@ -113,6 +118,8 @@ impl Roster {
             resources: BTreeMap::new(),
             calls: BTreeSet::new(),
             held: 0,
+            finishing: false,
+            answered: Seq(0),
             condemned: false,
         };
         let earlier = self.channels.insert(channel, fresh);
@@ -254,6 +261,24 @@ impl Roster {
         let channel = self.channels.get(&channel).filter(|c| !c.condemned)?;
         let context = channel.context.as_ref();
         Some(context.map_or_else(ExceptionTable::default, |c| c.version.exception_table()))
+    }
+
+    /// It sends no more: whether nothing it asked is unanswered, and what its last answer waits for.
+    pub(super) fn finish(&mut self, channel: ChannelId) -> Option<Seq> {
+        self.channels.get_mut(&channel)?.finishing = true;
+        self.finished(channel)
+    }
+
+    /// It was answered once more; as [`Roster::finish`] if it sends no more.
+    pub(super) fn answered(&mut self, channel: ChannelId, after: Seq) -> Option<Seq> {
+        let answered = &mut self.channels.get_mut(&channel)?.answered;
+        *answered = after.max(*answered);
+        self.finished(channel)
+    }
+
+    fn finished(&self, channel: ChannelId) -> Option<Seq> {
+        let channel = self.channels.get(&channel)?;
+        (channel.finishing && channel.held == 0).then_some(channel.answered)
     }
 
     /// The requests of a connection that are taken and not answered; the count may be changed.

@@ -145,6 +145,13 @@ impl Handler for Edge {
         }
     }
 
+    /// It has asked its last; the lane closes it when it has its answers.
+    fn on_finished(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>) {
+        if cx.post(LANE, Event::Finished(session.id())).is_err() {
+            session.close();
+        }
+    }
+
     fn on_error(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>, error: &Error) {
         let now = cx.now();
         let mut doors = self.doors();

@@ -28,6 +28,8 @@ pub(super) enum Event {
     Start(Box<Start>),
     /// A connection opened.
     Opened(SessionId, SocketAddr),
+    /// A connection will send no more but still reads.
+    Finished(SessionId),
     /// A connection closed.
     Closed(SessionId),
     /// More is durable.
@@ -194,6 +196,9 @@ impl CoordinatorLane {
             }
             LaneInput::Event(Event::Opened(session, peer)) => {
                 coordinator.handle_open(now, channel(session), peer);
+            }
+            LaneInput::Event(Event::Finished(session)) => {
+                coordinator.handle_finished(channel(session));
             }
             LaneInput::Event(Event::Closed(session)) => {
                 coordinator.handle_closed(now, channel(session));

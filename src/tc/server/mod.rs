@@ -323,6 +323,7 @@ fn net_config(config: &ServerConfig) -> Config {
             idle_timeout: config.idle_timeout,
             hard_limit: config.queued_bytes_max,
             overflow: Overflow::Close,
+            half_close: true,
             ..SessionConfig::default()
         },
         workers: Workers {
