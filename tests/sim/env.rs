@@ -118,18 +118,29 @@ impl Env {
             .div_ceil(1000) as Micros
     }
 
-    /// Adds to the trace. The text is only made when somebody wants to read it or to hash it.
+    /// Adds a line to the trace, if somebody is to read it.
     pub(crate) fn trace(&mut self, line: fmt::Arguments<'_>) {
-        let text = format!("{:>12.6} {line}", self.now as f64 / SECOND as f64);
-        for byte in text.bytes() {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        self.mix(0);
         if let Some(lines) = &mut self.lines {
-            lines.push(text);
+            lines.push(format!("{:>12.6} {line}", self.now as f64 / SECOND as f64));
         }
     }
 
-    /// A hash over all that was traced.
+    /// Adds bytes to the hash of the run.
+    pub(crate) fn note(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.mix(u64::from_le_bytes(word));
+        }
+    }
+
+    fn mix(&mut self, word: u64) {
+        let mixed = self.hash.rotate_left(5) ^ word ^ self.now;
+        self.hash = mixed.wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    /// A hash over every byte sent, every step traced, and when.
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }

@@ -10,7 +10,7 @@ use seamio::xid::IdGenerator;
 
 use crate::checker::Checker;
 use crate::env::{Env, Event, MS, Micros, SECOND};
-use crate::medium::Medium;
+use crate::medium::{Medium, SyncEnd};
 use crate::wire::{Arrival, Wire};
 
 /// A bug put into the process from outside, so that the checkers can be seen to work.
@@ -55,6 +55,8 @@ pub(crate) struct Treatment {
     pub(crate) sync_slow: u32,
     /// A sync fails.
     pub(crate) sync_fails: u32,
+    /// In a second, the disk gets full for a while.
+    pub(crate) disk_fills: u32,
     /// The wall clock jumps by up to an hour at a start.
     pub(crate) clock_jumps: bool,
 }
@@ -140,6 +142,18 @@ impl Host {
         self.kill_in = Some(steps);
     }
 
+    /// A second has passed.
+    pub(crate) fn rest(&mut self, env: &mut Env) {
+        if !env.healing && env.rng.chance(self.treatment.disk_fills) {
+            let room = env.rng.below(64 << 10);
+            env.trace(format_args!("the disk has room for {room} bytes"));
+            self.medium.fill(Some(room));
+        } else if env.healing || env.rng.chance(200) {
+            self.medium.fill(None);
+        }
+        self.medium.rest();
+    }
+
     /// Faults end: the disk is quick and whole from now on.
     pub(crate) fn heal(&mut self) {
         self.kill_in = None;
@@ -147,6 +161,7 @@ impl Host {
             sync_max: MS,
             sync_slow: 0,
             sync_fails: 0,
+            disk_fills: 0,
             clock_jumps: false,
         };
     }
@@ -286,13 +301,16 @@ impl Host {
         if life != self.life || self.process.is_none() {
             return;
         }
-        let failed = env.rng.chance(self.treatment.sync_fails);
-        if failed {
-            env.trace(format_args!("sync failed"));
-            let durable = self.process.as_ref().map_or(Seq(0), |p| p.store.durable());
+        let end = match env.rng.chance(self.treatment.sync_fails) {
+            true if env.rng.chance(500) => SyncEnd::PowerCut,
+            true => SyncEnd::Refused,
+            false => SyncEnd::Fine,
+        };
+        let durable = self.process.as_ref().map_or(Seq(0), |p| p.store.durable());
+        if self.medium.synced(end, &mut env.rng) {
+            env.trace(format_args!("sync failed: {end:?}"));
             checker.sync_failed(durable);
         }
-        self.medium.synced(failed);
         if !self.step(env, wire) {
             self.pump(env, wire, checker);
         }

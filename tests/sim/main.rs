@@ -15,6 +15,7 @@ mod checker;
 mod clients;
 mod env;
 mod host;
+mod journal;
 mod link;
 mod medium;
 mod shadow;
@@ -121,6 +122,33 @@ fn one_seed_is_one_run() {
         run(0, Options::default()).hash,
         run(1, Options::default()).hash
     );
+}
+
+/// A calm run, repeated with the process killed after its n-th step (a store operation, a flush, a sync, a message that
+/// left), for every n.
+#[test]
+fn every_crash_point() {
+    needs_assertions();
+    for (seed, journal) in [(1, true), (2, false)] {
+        let mut points = 0;
+        loop {
+            let options = Options {
+                kill_at: Some(points),
+                journal: Some(journal),
+                ..Options::default()
+            };
+            let ending = run(seed, options);
+            if let Some(violation) = ending.violation {
+                panic!("seed {seed}, killed after {points} steps: {violation:?}");
+            }
+            if !ending.killed {
+                break;
+            }
+            points += 1;
+        }
+        println!("seed {seed}, journal {journal}: {points} crash points");
+        assert!(points > 100, "{points} crash points only");
+    }
 }
 
 /// Runs seeds until the bug shows, and says which invariants it broke first.

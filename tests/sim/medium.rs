@@ -25,6 +25,17 @@ pub(crate) enum DiskBug {
     OrphanedLock,
 }
 
+/// How a sync ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SyncEnd {
+    /// As it should.
+    Fine,
+    /// With an error; any part of it may be done.
+    Refused,
+    /// With everything.
+    PowerCut,
+}
+
 /// A place where a store keeps things, and what the simulation does to it.
 pub(crate) trait Medium {
     /// Opens what is there.
@@ -36,8 +47,14 @@ pub(crate) trait Medium {
     /// Whether something waits for a sync; if so it has begun and [`Medium::synced`] has to follow.
     fn begin_sync(&mut self) -> bool;
 
-    /// The sync that had begun has ended.
-    fn synced(&mut self, failed: bool);
+    /// The sync that had begun ends. Returns whether it failed: the process has to end.
+    fn synced(&mut self, end: SyncEnd, rng: &mut Rng) -> bool;
+
+    /// Nothing has happened for a while.
+    fn rest(&mut self) {}
+
+    /// The disk has room for so many more bytes; none: as much as one likes.
+    fn fill(&mut self, _room: Option<u64>) {}
 
     /// The process is gone, and perhaps the power: of what was not synced any part may be lost.
     fn crash(&mut self, rng: &mut Rng);
@@ -105,20 +122,22 @@ impl Medium for OperationLog {
         true
     }
 
-    fn synced(&mut self, failed: bool) {
+    fn synced(&mut self, end: SyncEnd, _rng: &mut Rng) -> bool {
         let bug = self.bug;
         let mut platter = self.platter();
         let Some(reached) = platter.syncing.take() else {
-            return;
+            return false;
         };
+        let failed = end != SyncEnd::Fine;
         if failed && bug != DiskBug::ForgivenSync {
             platter.failure = Some("the disk refused to sync".to_owned());
-            return;
+            return true;
         }
         platter.durable = reached;
         if !failed && bug != DiskBug::LyingSync {
             platter.kept = reached;
         }
+        failed
     }
 
     fn crash(&mut self, rng: &mut Rng) {

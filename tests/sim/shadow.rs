@@ -104,6 +104,10 @@ impl Shadow {
 
     /// The real store carried out an operation.
     pub(crate) fn carried_out(&mut self, operation: Operation, completion: Completion) {
+        // A full or failed disk refuses: nothing has changed, and the reference has no disk.
+        if matches!(completion.outcome, Outcome::Limit(_) | Outcome::Failed(_)) {
+            return;
+        }
         self.operations.push((operation, completion));
     }
 

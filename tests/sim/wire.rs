@@ -227,6 +227,7 @@ impl Wire {
         } else {
             &mut found.to_client
         };
+        env.note(&bytes);
         let mut rest = bytes.freeze();
         while !rest.is_empty() {
             let piece = match env.rng.chance(self.weather.split) {

@@ -6,6 +6,7 @@ use crate::checker::{Checker, Counts, Violation};
 use crate::clients::{Clients, Manners};
 use crate::env::{Env, Event, MS, Micros, SECOND};
 use crate::host::{Host, HostBug, Treatment};
+use crate::journal::JournalMedium;
 use crate::medium::{DiskBug, Medium, OperationLog};
 use crate::wire::{Weather, Wire};
 
@@ -14,6 +15,10 @@ use crate::wire::{Weather, Wire};
 pub(crate) struct Options {
     pub(crate) disk_bug: DiskBug,
     pub(crate) host_bug: HostBug,
+    /// No fault but one: the process is killed after so many steps.
+    pub(crate) kill_at: Option<u32>,
+    /// Which store; none: the seed chooses.
+    pub(crate) journal: Option<bool>,
     pub(crate) keep_lines: bool,
 }
 
@@ -22,6 +27,8 @@ impl Default for Options {
         Self {
             disk_bug: DiskBug::None,
             host_bug: HostBug::None,
+            kill_at: None,
+            journal: None,
             keep_lines: false,
         }
     }
@@ -33,6 +40,8 @@ pub(crate) struct Ending {
     pub(crate) violation: Option<Violation>,
     pub(crate) hash: u64,
     pub(crate) events: u64,
+    /// Whether the process that was to be killed was.
+    pub(crate) killed: bool,
     pub(crate) simulated: Micros,
     pub(crate) counts: Counts,
     pub(crate) lines: Vec<String>,
@@ -61,6 +70,7 @@ pub(crate) fn run(seed: u64, options: Options) -> Ending {
         violation: world.checker.violation,
         hash: world.env.hash(),
         events: world.env.events,
+        killed: world.checker.counts.recoveries > 1,
         simulated: world.env.now,
         counts: world.checker.counts,
         lines: world.env.take_lines(),
@@ -91,9 +101,13 @@ struct Plan {
 impl World {
     fn new(seed: u64, options: Options) -> Self {
         let mut env = Env::new(seed, options.keep_lines);
-        let faults_until = env.rng.between(10 * SECOND, 60 * SECOND);
+        let calm = options.kill_at.is_some();
+        let faults_until = match calm {
+            true => 5 * SECOND,
+            false => env.rng.between(10 * SECOND, 60 * SECOND),
+        };
         let mut some = |most: u64| {
-            if env.rng.chance(600) {
+            if env.rng.chance(600) && !calm {
                 env.rng.below(most) as u32
             } else {
                 0
@@ -108,6 +122,7 @@ impl World {
             sync_max: 100 + u64::from(some(5 * MS)),
             sync_slow: some(30),
             sync_fails: some(8),
+            disk_fills: some(100),
             clock_jumps: some(2) > 0,
         };
         let mut manners = Manners {
@@ -137,16 +152,27 @@ impl World {
             java_answers: false,
             ..CoordinatorConfig::default()
         };
-        let medium: Box<dyn Medium> = Box::new(OperationLog::new(options.disk_bug));
+        let journal = match options.journal {
+            Some(journal) => journal,
+            None => options.disk_bug == DiskBug::None && env.rng.chance(600),
+        };
+        let medium: Box<dyn Medium> = match journal {
+            true => Box::new(JournalMedium::new(seed)),
+            false => Box::new(OperationLog::new(options.disk_bug)),
+        };
         let processes = env.rng.between(2, 5) as usize;
-        let txs = env.rng.between(5, 40) as usize;
+        let txs = env.rng.between(5, if calm { 8 } else { 40 }) as usize;
         let clients = Clients::new(&mut env, processes, txs, faults_until, manners);
         env.at(0, Event::Start { life: 0 });
         env.at(faults_until, Event::Heal);
         env.after(SECOND, Event::Fault);
         env.after(SECOND, Event::Audit);
+        let mut host = Host::new(medium, config, treatment, options.host_bug);
+        if let Some(steps) = options.kill_at {
+            host.kill_after(steps);
+        }
         Self {
-            host: Host::new(medium, config, treatment, options.host_bug),
+            host,
             wire: Wire::new(weather),
             checker: Checker::new(),
             env,
@@ -202,6 +228,7 @@ impl World {
                     checker.audit(store);
                 }
                 host.check_books(checker);
+                host.rest(env);
                 env.after(SECOND, Event::Audit);
             }
             Event::Heal => {
