@@ -27,16 +27,48 @@ impl Coordinator {
     }
 }
 
+/// What a peer can make the coordinator log, each kind with a rate of its own: a flood of one hides no other.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Topic {
+    Closing,
+    BeginRefused,
+    RegistrationRefused,
+    Conflict,
+    ReportIgnored,
+    AnswerUnexpected,
+    RetryLater,
+    BranchFailed,
+    TimedOut,
+    StoreFailed,
+    Undecidable,
+    Overtaken,
+}
+
+/// A [`LogGate`] for each topic.
+#[derive(Debug)]
+pub(super) struct LogGates([LogGate; TOPICS]);
+
+impl LogGates {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(std::array::from_fn(|_| LogGate::new(now)))
+    }
+
+    /// Whether a line may be written, and how many of its topic were not since the last one.
+    pub(super) fn admit(&mut self, topic: Topic, now: Instant) -> Option<u64> {
+        self.0[topic as usize].admit(now)
+    }
+}
+
 /// Lets a few log lines through each second.
 #[derive(Debug)]
-pub(super) struct LogGate {
+struct LogGate {
     since: Instant,
     admitted: u32,
     skipped: u64,
 }
 
 impl LogGate {
-    pub(super) fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Self {
             since: now,
             admitted: 0,
@@ -44,8 +76,7 @@ impl LogGate {
         }
     }
 
-    /// Whether a line may be written, and how many were not since the last one.
-    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
+    fn admit(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             self.since = now;
             self.admitted = 0;
@@ -75,7 +106,8 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-const LINES_PER_SECOND: u32 = 20;
+const LINES_PER_SECOND: u32 = 10;
+const TOPICS: usize = Topic::Overtaken as usize + 1;
 const SHOWN_CHARACTERS_MAX: usize = 200;
 
 #[cfg(test)]
@@ -89,7 +121,7 @@ mod tests {
         let mut gate = LogGate::new(start);
         let through = (0..100).filter(|_| gate.admit(start).is_some()).count();
         assert_eq!(through, LINES_PER_SECOND as usize);
-        assert_eq!(gate.admit(start + Duration::from_secs(1)), Some(80));
+        assert_eq!(gate.admit(start + Duration::from_secs(1)), Some(90));
         assert_eq!(gate.admit(start + Duration::from_secs(1)), Some(0));
     }
 

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::CoordinatorConfig;
-use super::admission::LogGate;
+use super::admission::{LogGates, Topic};
 use super::answers::Reader;
 use super::calls::Calls;
 use super::global::{Entry, Pending, Tickets};
@@ -105,7 +105,7 @@ pub struct Coordinator {
     /// Begins at the store.
     pub(super) beginning: usize,
     pub(super) stats: CoordinatorStats,
-    pub(super) gate: LogGate,
+    pub(super) gates: LogGates,
     /// How far the clock is behind the latest record found at start.
     behind_ms: i64,
 }
@@ -122,7 +122,7 @@ impl Coordinator {
         Self {
             roster: Roster::new(now.instant, config.departed_max),
             calls: Calls::new(config.seed),
-            gate: LogGate::new(now.instant),
+            gates: LogGates::new(now.instant),
             config,
             ids,
             timers,
@@ -152,7 +152,7 @@ impl Coordinator {
             self.call_lost(now, call);
         }
         for xid in left.queued {
-            self.unqueue(now, &xid);
+            self.unqueue(now, &xid, channel, None);
         }
     }
 
@@ -371,7 +371,7 @@ impl Coordinator {
             return;
         }
         self.stats.closed_by_rule += 1;
-        if let Some(skipped) = self.gate.admit(now.instant) {
+        if let Some(skipped) = self.gates.admit(Topic::Closing, now.instant) {
             log::warn!(
                 "channel={} event=closing reason={reason:?} skipped={skipped}",
                 channel.0

@@ -252,6 +252,19 @@ impl Drive {
             && !self.steps.iter().any(may_come)
     }
 
+    /// A step is done: the resource that nothing else of this drive waits for, if it waited for it.
+    pub(super) fn no_longer_waits(&mut self, i: usize) -> Option<Text> {
+        if !std::mem::take(&mut self.steps[i].waits) {
+            return None;
+        }
+        let resource = self.steps[i].resource_id.clone();
+        let others = self.steps.iter();
+        let waited_for = others
+            .filter(|s| s.waits)
+            .any(|s| s.resource_id == resource);
+        (!waited_for).then_some(resource)
+    }
+
     /// The step of a branch.
     pub(super) fn position(&self, branch: crate::xid::BranchId) -> Option<usize> {
         self.steps.iter().position(|step| step.branch_id == branch)

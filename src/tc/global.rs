@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
+use super::admission::Topic;
 use super::coordinator::{Coordinator, Now};
 use super::drive::Drive;
 use super::outbox::Reply;
@@ -240,7 +241,7 @@ impl Coordinator {
     pub(super) fn complete(&mut self, now: Now, pending: Pending, outcome: Outcome, after: Seq) {
         if let Outcome::Failed(reason) = &outcome {
             self.stats.store_failures += 1;
-            if let Some(skipped) = self.gate.admit(now.instant) {
+            if let Some(skipped) = self.gates.admit(Topic::StoreFailed, now.instant) {
                 log::error!("event=store_failed skipped={skipped} reason={reason}");
             }
         }

@@ -5,6 +5,8 @@
 mod admission;
 mod answers;
 mod application_data;
+#[cfg(any(test, feature = "sim"))]
+mod audit;
 mod branch;
 mod calls;
 pub mod codec;

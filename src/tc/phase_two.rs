@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use super::admission::Shown;
+use super::admission::{Shown, Topic};
 use super::answers::{self, Asked, failed};
 use super::branch::{Direction, State, Verdict};
 use super::calls::Call;
@@ -192,7 +192,7 @@ impl Coordinator {
     ) {
         if !self.calls.matches(id, &answer.xid, answer.branch_id) {
             self.stats.answers_unexpected += 1;
-            if let Some(skipped) = self.gate.admit(now.instant) {
+            if let Some(skipped) = self.gates.admit(Topic::AnswerUnexpected, now.instant) {
                 log::info!(
                     "xid={} branch={} event=answer_unexpected channel={} call={id} status={} \
                      skipped={skipped}",
@@ -260,15 +260,23 @@ impl Coordinator {
     fn pump(&mut self, now: Now, channel: ChannelId, resource_id: &str) {
         let max = self.config.calls_per_route_max;
         while let Some(xid) = self.roster.next_queued(channel, resource_id, max) {
-            self.unqueue(now, &xid);
+            self.unqueue(now, &xid, channel, Some(resource_id));
         }
     }
 
-    /// Branches that waited for room look for it again.
-    pub(super) fn unqueue(&mut self, now: Now, xid: &Xid) {
+    /// Branches that waited for room on a connection, for one resource or any, look for it again.
+    pub(super) fn unqueue(
+        &mut self,
+        now: Now,
+        xid: &Xid,
+        channel: ChannelId,
+        resource_id: Option<&str>,
+    ) {
         if let Some(drive) = self.drive(xid) {
             for i in 0..drive.steps.len() {
-                if let State::Queued(_) = drive.steps[i].state {
+                let step = &drive.steps[i];
+                let fits = resource_id.is_none_or(|id| step.resource_id == *id);
+                if fits && step.state == State::Queued(channel) {
                     drive.set_state(i, State::Due(now.instant));
                 }
             }
@@ -306,18 +314,21 @@ impl Coordinator {
 
     /// A branch answered that it never can: the rest goes on without it.
     fn fail_step(&mut self, now: Now, xid: &Xid, step: usize) {
+        let admitted = self.gates.admit(Topic::BranchFailed, now.instant);
         let Some(drive) = self.drive(xid) else { return };
         drive.set_state(step, State::Failed);
-        let branch = &drive.steps[step];
-        log::error!(
-            "xid={xid} branch={} event=branch_failed status={} resource={} client={}: it needs a \
-             human",
-            branch.branch_id,
-            drive.global.status,
-            Shown(&branch.resource_id),
-            Shown(&branch.client_id)
-        );
         let to = drive.failed_status();
+        let branch = &drive.steps[step];
+        if let Some(skipped) = admitted {
+            log::error!(
+                "xid={xid} branch={} event=branch_failed status={} resource={} client={} \
+                 skipped={skipped}: it needs a human",
+                branch.branch_id,
+                drive.global.status,
+                Shown(&branch.resource_id),
+                Shown(&branch.client_id)
+            );
+        }
         self.stats.branches_unretryable += 1;
         self.aim(now, xid, to, false);
     }
@@ -355,7 +366,7 @@ impl Coordinator {
         branch.failures = failures;
         branch.waits = true;
         self.calls.wait_for(&branch.resource_id, xid);
-        if let Some(skipped) = self.gate.admit(now.instant) {
+        if let Some(skipped) = self.gates.admit(Topic::RetryLater, now.instant) {
             log::info!(
                 "xid={xid} branch={} event=retry_later cause={verdict:?} failures={failures} \
                  pause_ms={} resource={} skipped={skipped}",
@@ -446,13 +457,9 @@ impl Coordinator {
             (Outcome::Done | Outcome::NoBranch, Some(step)) => {
                 if let Some(drive) = self.drive(xid) {
                     drive.set_state(step, State::Done);
-                    let resource = drive.steps[step].resource_id.clone();
-                    let waits = drive
-                        .steps
-                        .iter()
-                        .any(|s| s.waits && s.state != State::Done && s.resource_id == resource);
+                    let waited_for = drive.no_longer_waits(step);
                     let later = drive.only_later_commits_left();
-                    if !waits {
+                    if let Some(resource) = waited_for {
                         self.calls.wait_no_more(&resource, xid);
                     }
                     if later {
@@ -483,14 +490,28 @@ impl Coordinator {
             Outcome::Done => {}
             Outcome::Failed(_) => {
                 // What is stored is still true, and the next failure tries again.
+                let later = now.instant + self.config.retry_pause_max;
                 if let Some(drive) = self.drive(xid) {
                     drive.aim = drive.global.status;
                     drive.halted = false;
+                    drive.give_up_at = drive.give_up_at.map(|at| at.max(later));
                     let status = drive.global.status;
                     self.answer_requester(xid, status, false, after);
-                    self.arm_drive(xid, Some(now.instant + self.config.retry_pause_max));
+                    self.run(now, xid);
                 }
                 return;
+            }
+            // The store forbids the move; the drive goes on under the status it has.
+            Outcome::Status(status)
+                if self.drive(xid).is_some_and(|d| d.global.status == status) =>
+            {
+                log::error!("xid={xid} event=status_refused status={status} refused={to}");
+                if let Some(drive) = self.drive(xid) {
+                    drive.halted = false;
+                    drive.give_up_at = None;
+                }
+                self.answer_requester(xid, status, unreachable, after);
+                return self.run(now, xid);
             }
             outcome => return self.overtaken(now, xid, outcome, after),
         }
@@ -558,16 +579,12 @@ impl Coordinator {
         match outcome {
             Outcome::Decided(global) => {
                 self.stats.timeouts_decided += 1;
-                log::info!(
-                    "xid={xid} event=timed_out timeout_ms={} branches={}",
-                    global.timeout_ms,
-                    global.branches.len()
-                );
+                self.log_timeout(now, xid, global.branches.len());
                 self.decided(now, xid, global, after, None);
             }
             Outcome::Finished(tombstone) => {
                 self.stats.timeouts_decided += 1;
-                log::info!("xid={xid} event=timed_out branches=0");
+                self.log_timeout(now, xid, 0);
                 self.ended(now, xid, tombstone.end, after);
             }
             Outcome::Status(GlobalStatus::Begin) => self.arm_deadline_in(now, xid, 1),
@@ -576,9 +593,17 @@ impl Coordinator {
         }
     }
 
+    fn log_timeout(&mut self, now: Now, xid: &Xid, branches: usize) {
+        if let Some(skipped) = self.gates.admit(Topic::TimedOut, now.instant) {
+            log::info!("xid={xid} event=timed_out branches={branches} skipped={skipped}");
+        }
+    }
+
     /// Somebody else took the transaction further than this coordinator knew (a shared store, an operator).
     fn overtaken(&mut self, now: Now, xid: &Xid, outcome: Outcome, after: Seq) {
-        log::warn!("xid={xid} event=overtaken outcome={outcome:?}");
+        if let Some(skipped) = self.gates.admit(Topic::Overtaken, now.instant) {
+            log::warn!("xid={xid} event=overtaken skipped={skipped} outcome={outcome:?}");
+        }
         let Some(mut drive) = self.drop_drive(now, xid) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! Requests of clients: from the message to the store's question, from its outcome to the answer.
 
-use super::admission::Shown;
+use super::admission::{Shown, Topic};
 use super::answers::{self, Asked, Refusal, Shape, failed};
 use super::application_data;
 use super::coordinator::{ChannelId, CloseReason, Coordinator, Now};
@@ -47,7 +47,9 @@ impl Coordinator {
                     for id in names() {
                         self.serve(now, channel, id);
                     }
-                } else if let Some(skipped) = self.gate.admit(now.instant) {
+                } else if let Some(skipped) =
+                    self.gates.admit(Topic::RegistrationRefused, now.instant)
+                {
                     let max = self.config.resources_per_channel_max;
                     log::warn!(
                         "channel={} event=registration_refused resources={count} \
@@ -177,7 +179,7 @@ impl Coordinator {
 
     fn refuse_begin(&mut self, now: Now, reply: Reply, code: ExceptionCode, reason: &str) {
         self.stats.begins_refused += 1;
-        if let Some(skipped) = self.gate.admit(now.instant) {
+        if let Some(skipped) = self.gates.admit(Topic::BeginRefused, now.instant) {
             log::warn!("event=begin_refused skipped={skipped} reason={reason}");
         }
         self.answer(reply, Seq(0), answers::begin_refused(code, reason));
@@ -366,7 +368,7 @@ impl Coordinator {
             Outcome::Ended(tombstone) => self.answer_ended(reply, asked, Some(tombstone), after),
             Outcome::Unknown => self.answer_ended(reply, asked, None, after),
             outcome => {
-                if let Some(skipped) = self.gate.admit(now.instant) {
+                if let Some(skipped) = self.gates.admit(Topic::Undecidable, now.instant) {
                     let reason = reason(&outcome);
                     log::error!(
                         "xid={} event=undecidable skipped={skipped} reason={reason}",
@@ -422,7 +424,7 @@ impl Coordinator {
                     held.rolling_back && !application_data::auto_commit(&request.application_data);
                 self.stats.conflicts += 1;
                 self.stats.conflicts_fail_fast += u64::from(fast);
-                if let Some(skipped) = self.gate.admit(now.instant) {
+                if let Some(skipped) = self.gates.admit(Topic::Conflict, now.instant) {
                     log::info!(
                         "xid={xid} event=lock_conflict row={} holder={} holder_branch={} \
                          since_ms={} fail_fast={fast} skipped={skipped}",
@@ -528,7 +530,7 @@ impl Coordinator {
 
     fn ignore_report(&mut self, now: Now, xid: &Xid, report: &BranchReport, status: GlobalStatus) {
         self.stats.reports_ignored += 1;
-        if let Some(skipped) = self.gate.admit(now.instant) {
+        if let Some(skipped) = self.gates.admit(Topic::ReportIgnored, now.instant) {
             log::info!(
                 "xid={xid} branch={} event=report_ignored reported={} status={status} \
                  skipped={skipped}",

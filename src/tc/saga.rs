@@ -70,6 +70,8 @@ impl Coordinator {
             Wish::Set(to) if to != global.status => {
                 return Some(Work::SagaSet(reply, to, Box::new(global)));
             }
+            // A drive at work is left to it: the engine may report while it is being called.
+            Wish::Set(_) if self.drive(xid).is_some() => {}
             Wish::Set(_) => self.follow_engine(now, xid, global, after),
             Wish::Nothing if global.saga => {}
             Wish::Nothing => log::debug!("xid={xid} event=global_report_ignored: no SAGA"),
@@ -96,7 +98,7 @@ impl Coordinator {
     ) {
         let status = match outcome {
             Outcome::Done => {
-                log::info!(
+                log::debug!(
                     "xid={xid} event=saga_reported from={} status={to}",
                     global.status
                 );
@@ -131,7 +133,7 @@ impl Coordinator {
         };
         match outcome {
             Outcome::Finished(tombstone) => {
-                log::info!("xid={xid} event=saga_reported end={end:?}");
+                log::debug!("xid={xid} event=saga_reported end={end:?}");
                 self.ended(now, xid, tombstone.end, after);
                 self.answer_report_status(reply, told, after);
             }
@@ -167,7 +169,7 @@ impl Coordinator {
 
     /// The engine answered a call with the other direction.
     pub(super) fn cross(&mut self, now: Now, xid: &Xid, step: usize, crossing: Crossing) {
-        log::info!("xid={xid} event=saga_crossed crossing={crossing:?}");
+        log::debug!("xid={xid} event=saga_crossed crossing={crossing:?}");
         let end = match crossing {
             Crossing::RolledBack => End::RolledBack,
             Crossing::Finished => End::Finished,

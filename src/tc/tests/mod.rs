@@ -139,16 +139,12 @@ impl World {
     /// What must hold at every moment.
     fn check(&self) {
         let s = self.coordinator.stats();
-        let ended = s.committed + s.rolled_back + s.timed_out + s.finished;
-        assert_eq!(
-            s.begun + s.recovered,
-            ended + s.live as u64,
-            "the books balance"
-        );
+        if s.live < 30 {
+            self.coordinator.audit().unwrap();
+        }
         if !self.asleep {
             assert_eq!(s.live, self.store.stats().globals);
         }
-        assert_eq!(s.live, s.live_by_status.iter().sum::<usize>());
     }
 
     /// Lets time pass, stopping at every deadline.
