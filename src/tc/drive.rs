@@ -32,6 +32,8 @@ pub(super) struct Drive {
     sync_left: usize,
     /// The status the store was asked to set last, or the present one.
     pub(super) aim: GlobalStatus,
+    /// A status that could not be stored, and when it is tried again.
+    pub(super) aim_again: Option<(Instant, GlobalStatus)>,
     /// Who asked for the decision and has no answer yet.
     pub(super) requester: Option<Requester>,
     /// When a branch is due.
@@ -106,6 +108,7 @@ impl Drive {
             active: 0,
             sync_left,
             aim: global.status,
+            aim_again: None,
             requester: None,
             timer: None,
             retrying: false,
@@ -248,6 +251,7 @@ impl Drive {
         !self.finishing
             && self.active == 0
             && self.aim == self.global.status
+            && self.aim_again.is_none()
             && self.end().is_none()
             && !self.steps.iter().any(may_come)
     }

@@ -14,6 +14,7 @@ use super::outbox::Reply;
 use super::store::{Decision, End, Global, NewBranch, NewGlobal, Operation, Outcome, Seq, Ticket};
 use super::timers::Timer;
 use crate::net::wheel::TimerId;
+use crate::proto::Text;
 use crate::proto::message::{BranchRegister, BranchReport, GlobalReport};
 use crate::proto::status::GlobalStatus;
 use crate::xid::{BranchId, Xid};
@@ -43,7 +44,8 @@ pub(super) enum Work {
     Commit(Reply),
     Rollback(Reply),
     Status(Reply),
-    Register(Reply, Box<BranchRegister>),
+    /// With the client id of the connection, which may have closed when the turn comes.
+    Register(Reply, Box<BranchRegister>, Text),
     /// A registration that is refused with this text if the transaction would have taken it.
     RegisterBad(Reply, Box<BranchRegister>, String),
     Report(Reply, Box<BranchReport>),
@@ -183,9 +185,16 @@ impl Coordinator {
             Work::Rollback(_) => decide(Decision::Rollback),
             Work::Timeout => decide(Decision::Timeout),
             Work::Status(_) => Operation::LookUp { xid, now_ms },
-            Work::Register(reply, request) => {
-                Operation::Register(self.new_branch(now, xid, branch_id, reply, request))
-            }
+            Work::Register(_, request, client_id) => Operation::Register(NewBranch {
+                xid,
+                branch_id,
+                branch_type: request.branch_type,
+                resource_id: request.resource_id.clone(),
+                client_id: client_id.clone(),
+                application_data: request.application_data.clone(),
+                lock_key: request.lock_key.clone(),
+                now_ms,
+            }),
             Work::RegisterBad(..) | Work::ReportOdd(..) | Work::GlobalReport(..) => {
                 Operation::Fetch { xid, now_ms }
             }
@@ -213,27 +222,6 @@ impl Coordinator {
                 now_ms,
             },
             Work::ReleaseLocks => Operation::ReleaseLocks { xid },
-        }
-    }
-
-    fn new_branch(
-        &self,
-        now: Now,
-        xid: Xid,
-        branch_id: BranchId,
-        reply: &Reply,
-        request: &BranchRegister,
-    ) -> NewBranch {
-        let context = self.roster.context(reply.channel);
-        NewBranch {
-            xid,
-            branch_id,
-            branch_type: request.branch_type,
-            resource_id: request.resource_id.clone(),
-            client_id: context.map(|c| c.client_id.clone()).unwrap_or_default(),
-            application_data: request.application_data.clone(),
-            lock_key: request.lock_key.clone(),
-            now_ms: now.wall_ms,
         }
     }
 

@@ -103,6 +103,13 @@ impl Coordinator {
     pub(super) fn run(&mut self, now: Now, xid: &Xid) {
         let parallel = self.config.parallel_branches;
         while let Some(drive) = self.drive(xid) {
+            if let Some((at, to)) = drive.aim_again
+                && at <= now.instant
+            {
+                drive.aim_again = None;
+                self.aim(now, xid, Some(to), false);
+                continue;
+            }
             if drive.gives_up(now.instant) {
                 return self.give_up(now, xid);
             }
@@ -384,6 +391,7 @@ impl Coordinator {
         let Some(drive) = self.drive(xid) else { return };
         if let Some(to) = to.filter(|to| *to != drive.aim) {
             drive.aim = to;
+            drive.aim_again = None;
             // A SAGA without a channel is retried, that is no failure of the request (coordinator.md 1.4).
             let unreachable = unreachable && !drive.global.saga;
             self.enqueue(now, xid, Work::SetStatus { to, unreachable });
@@ -489,10 +497,14 @@ impl Coordinator {
         match outcome {
             Outcome::Done => {}
             Outcome::Failed(_) => {
-                // What is stored is still true, and the next failure tries again.
+                // What is stored is still true.
                 let later = now.instant + self.config.retry_pause_max;
                 if let Some(drive) = self.drive(xid) {
-                    drive.aim = drive.global.status;
+                    // Something else may be on its way to the store already.
+                    if drive.aim == to {
+                        drive.aim = drive.global.status;
+                        drive.aim_again = Some((later, to));
+                    }
                     drive.halted = false;
                     drive.give_up_at = drive.give_up_at.map(|at| at.max(later));
                     let status = drive.global.status;
@@ -520,12 +532,13 @@ impl Coordinator {
         drive.global.status = to;
         drive.after = drive.after.max(after);
         drive.direction = Direction::of(to).unwrap_or(drive.direction);
-        let halted = drive.halted;
         log::debug!("xid={xid} event=status status={to}");
         self.answer_requester(xid, to, unreachable, after);
-        match halted {
-            true => self.given_up(now, xid, to),
-            false => self.run(now, xid),
+        match to {
+            GlobalStatus::CommitRetryTimeout | GlobalStatus::RollbackRetryTimeout => {
+                self.given_up(now, xid, to);
+            }
+            _ => self.run(now, xid),
         }
     }
 
@@ -706,6 +719,8 @@ impl Coordinator {
             .give_up_at
             .filter(|_| drive.retrying && !drive.halted && drive.given_up_status().is_some());
         let at = at.map(|at| give_up_at.map_or(at, |g| at.min(g)));
+        let again = drive.aim_again.map(|(at, _)| at);
+        let at = [at, again].into_iter().flatten().min();
         if drive.timer.map(|(at, _)| at) == at {
             return;
         }

@@ -205,7 +205,11 @@ impl Coordinator {
         let request = Box::new(request);
         let work = match self.register_fault(&xid, &request) {
             Some(fault) => Work::RegisterBad(reply, request, fault),
-            None => Work::Register(reply, request),
+            None => {
+                let context = self.roster.context(reply.channel);
+                let client_id = context.map(|c| c.client_id.clone()).unwrap_or_default();
+                Work::Register(reply, request, client_id)
+            }
         };
         self.enqueue(now, &xid, work);
     }
@@ -278,7 +282,7 @@ impl Coordinator {
                 self.conclude_end(now, xid, reply, Asked::Rollback, outcome, after);
             }
             Work::Status(reply) => self.conclude_status(xid, reply, outcome, after),
-            Work::Register(reply, request) => {
+            Work::Register(reply, request, _) => {
                 self.conclude_register(now, xid, reply, &request, branch_id, outcome, after);
             }
             Work::RegisterBad(reply, request, fault) => {

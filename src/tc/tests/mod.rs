@@ -5,6 +5,7 @@ mod channels;
 mod clock;
 mod decisions;
 mod phase_two;
+mod random;
 mod retries;
 mod sagas;
 mod timeouts;
@@ -67,14 +68,19 @@ impl World {
     }
 
     /// A coordinator that starts over a store with something in it.
-    #[allow(clippy::disallowed_methods)]
     fn over(config: CoordinatorConfig, store: MemoryStore) -> Self {
+        Self::later(config, store, Duration::ZERO)
+    }
+
+    /// A coordinator that starts so long after the beginning of the test.
+    #[allow(clippy::disallowed_methods)]
+    fn later(config: CoordinatorConfig, store: MemoryStore, elapsed: Duration) -> Self {
         let start = Instant::now();
         let mut ids = IdGenerator::new(1, START_MS);
         ids.not_below(store.highest_id());
         let now = Now {
-            instant: start,
-            wall_ms: START_MS,
+            instant: start + elapsed,
+            wall_ms: START_MS + elapsed.as_millis() as i64,
         };
         let mut coordinator = Coordinator::new(config, ids, now);
         store.scan(&mut |global| coordinator.handle_recovered(now, global));
@@ -82,7 +88,7 @@ impl World {
             coordinator,
             store,
             start,
-            elapsed: Duration::ZERO,
+            elapsed,
             outputs: VecDeque::new(),
             channels: 0,
             requests: 0,
