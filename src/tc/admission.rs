@@ -61,14 +61,14 @@ impl LogGates {
 
 /// Lets a few log lines through each second.
 #[derive(Debug)]
-struct LogGate {
+pub(super) struct LogGate {
     since: Instant,
     admitted: u32,
     skipped: u64,
 }
 
 impl LogGate {
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             since: now,
             admitted: 0,
@@ -76,7 +76,8 @@ impl LogGate {
         }
     }
 
-    fn admit(&mut self, now: Instant) -> Option<u64> {
+    /// Whether a line may be written, and how many were not since the last one.
+    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             self.since = now;
             self.admitted = 0;
