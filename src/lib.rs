@@ -7,6 +7,7 @@
 //! | [`net`] | the event-loop runtime: sockets, timers, sessions, workers. Knows nothing of Seata |
 //! | [`proto`] | Seata's wire format: bytes to messages and back. No I/O |
 //! | [`tc`] | the transaction coordinator: decides. Its stores keep what was decided |
+//! | [`manual`] | the long documentation |
 //! | `config` | typed configuration: keys as data, file, environment (feature `server`) |
 //! | `cli` | the commands of the `seamio` binary, which ties the rooms together (feature `server`) |
 //!
@@ -18,6 +19,7 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod error;
+pub mod manual;
 pub mod net;
 pub mod proto;
 pub mod tc;

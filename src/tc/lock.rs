@@ -173,12 +173,17 @@ pub(crate) fn row_name(resource_id: &str, row: &Row<'_>) -> String {
 
 /// A branch that holds rows.
 #[derive(Debug)]
-pub(crate) struct Holder {
-    pub(crate) transaction_id: i64,
-    pub(crate) branch_id: BranchId,
-    pub(crate) since_ms: i64,
-    pub(crate) resource_id: Text,
-    pub(crate) lock_key: Text,
+pub struct Holder {
+    /// Its transaction; rows of one transaction do not conflict.
+    pub transaction_id: i64,
+    /// The branch.
+    pub branch_id: BranchId,
+    /// When it was registered, in ms since 1970.
+    pub since_ms: i64,
+    /// The resource of all its rows.
+    pub resource_id: Text,
+    /// Its rows: a key that [`parse`] accepts, shorter than 4 GiB.
+    pub lock_key: Text,
 }
 
 /// Which rows are held, and by whom.
@@ -186,7 +191,7 @@ pub(crate) struct Holder {
 /// Open addressing over nodes of 20 bytes. A node says where in its branch's lock key the row is spelled, so no text is
 /// kept twice. Several branches of one transaction that list a row make a chain, in the order of registration.
 #[derive(Debug, Default)]
-pub(crate) struct LockTable {
+pub struct LockTable {
     hasher: RandomState,
     /// Index of a node plus one; 0 is free. Length 0 or a power of two.
     slots: Vec<u32>,
@@ -207,18 +212,22 @@ struct Node {
     next: u32,
 }
 
-/// A branch in the table.
+/// A branch in the table, as [`LockTable::acquire`] names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HolderKey(u32);
+pub struct HolderKey(u32);
 
 /// A row is held by another transaction than the one that takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken;
+pub struct Taken;
 
 impl LockTable {
     /// Takes every row of the branch. The caller has asked [`LockTable::conflict`]; should a row be held by another
     /// transaction all the same, nothing is taken.
-    pub(crate) fn acquire(&mut self, holder: Holder) -> Result<HolderKey, Taken> {
+    ///
+    /// # Errors
+    ///
+    /// A row is held by another transaction.
+    pub fn acquire(&mut self, holder: Holder) -> Result<HolderKey, Taken> {
         let transaction_id = holder.transaction_id;
         let lock_key = holder.lock_key.clone();
         let resource_id = holder.resource_id.clone();
@@ -243,8 +252,8 @@ impl LockTable {
         Ok(HolderKey(slot))
     }
 
-    /// Gives back what the branch listed. Rows that another branch of its transaction listed too stay held.
-    pub(crate) fn release(&mut self, key: HolderKey) {
+    /// Gives back what the branch listed, and forgets the branch: the key must not be used again. Rows that another branch of its transaction listed too stay held.
+    pub fn release(&mut self, key: HolderKey) {
         let holder = &self.holders[key.0 as usize];
         let (resource_id, lock_key) = (holder.resource_id.clone(), holder.lock_key.clone());
         let mut digest = RowDigest::new(self.hasher.clone(), &resource_id);
@@ -264,7 +273,7 @@ impl LockTable {
     }
 
     /// The first row of `lock_key` that a transaction other than `transaction_id` holds, with its holder.
-    pub(crate) fn conflict<'a>(
+    pub fn conflict<'a>(
         &self,
         transaction_id: Option<i64>,
         resource_id: &str,
@@ -283,8 +292,13 @@ impl LockTable {
     }
 
     /// Rows held.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.rows
+    }
+
+    /// Whether no row is held.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
     }
 
     /// Branches that hold rows.

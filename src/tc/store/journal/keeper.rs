@@ -84,16 +84,9 @@ impl<D: Disk> Keeper<D> {
         if bytes >= self.compact_bytes && !self.full.is_empty() {
             return self.compact();
         }
-        let odd = |head: &SegmentHead| head.size != self.segment_bytes;
-        let useless = self.free.iter().position(odd);
-        let useless = useless.or((self.free.len() > FREE_MAX).then_some(0));
-        if let Some(head) = useless.and_then(|index| self.free.remove(index)) {
-            let removed = self.disk.remove(&segment::segment_name(head.id));
-            let removed = removed.and_then(|()| self.disk.sync_directory());
-            return match removed {
-                Ok(()) => Ok(Step::Removed),
-                Err(error) => Err(OpenError::io("a free segment", error)),
-            };
+        if self.free.len() > FREE_MAX || self.free.front().is_some_and(|old| self.is_odd(old)) {
+            let removed = self.remove_oldest();
+            return removed.map_err(|error| OpenError::io("a free segment", error));
         }
         Ok(Step::Idle)
     }
@@ -105,13 +98,29 @@ impl<D: Disk> Keeper<D> {
             size: self.segment_bytes,
         };
         self.next_id += 1;
-        let usable = self.free.iter().position(|old| old.size == head.size);
-        let segment = match usable.and_then(|index| self.free.remove(index)) {
+        // The oldest goes first, so that what is left of the log has no gap.
+        while self.free.front().is_some_and(|old| self.is_odd(old)) {
+            self.remove_oldest()?;
+        }
+        let segment = match self.free.pop_front() {
             Some(old) => segment::recycle(&self.disk, &segment::segment_name(old.id), head)?,
             None => segment::create(&self.disk, head)?,
         };
         self.spares += 1;
         Ok(Step::Spare(segment))
+    }
+
+    fn remove_oldest(&mut self) -> io::Result<Step<D::File>> {
+        if let Some(old) = self.free.pop_front() {
+            self.disk.remove(&segment::segment_name(old.id))?;
+            self.disk.sync_directory()?;
+        }
+        Ok(Step::Removed)
+    }
+
+    /// Has a size that new segments do not have, so it cannot be used again.
+    fn is_odd(&self, head: &SegmentHead) -> bool {
+        head.size != self.segment_bytes
     }
 
     /// Turns the full segments into a snapshot.

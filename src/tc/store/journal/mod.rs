@@ -17,7 +17,7 @@
 //! and publishes how far the log is durable. It never waits for more to come. A second thread makes spare segments and
 //! snapshots. The thread that owns the store makes no system call but the wake-up of a sleeping sync thread.
 //!
-//! The format is in `manual::journal_format`. It follows design.md 1, 3 and 4 and proof.md 21 to 25. It leaves out
+//! The format is in [`manual::journal_format`](crate::manual::journal_format). It follows design.md 1, 3 and 4 and proof.md 21 to 25. It leaves out
 //! replication and more than one writer.
 
 pub mod disk;
@@ -631,7 +631,10 @@ fn open<D: Disk>(disk: D, config: &JournalConfig) -> Result<Opened<D>, OpenError
             },
             // One that lacks bytes is no good as a spare: it was cut by hand.
             _ if found.missing > 0 || spares.len() as u64 >= SPARES_MAX => {
-                free.push_back(found.head)
+                free.push_back(SegmentHead {
+                    size: found.head.size - found.missing,
+                    ..found.head
+                });
             }
             _ => spares.push_back(open()?),
         }
@@ -657,6 +660,7 @@ fn open<D: Disk>(disk: D, config: &JournalConfig) -> Result<Opened<D>, OpenError
         durable: contents.state.seq().0,
         sync_delay: config.sync_delay,
         urgent_bytes: config.first_segment_bytes,
+        frame_bytes: config.batch_bytes(),
         buffer: Vec::new(),
     };
     let keeper = Keeper {

@@ -1,4 +1,4 @@
-//! Records: changes and snapshot items as bytes. The layout is in `manual::journal_format`.
+//! Records: changes and snapshot items as bytes. The layout is in [`manual::journal_format`](crate::manual::journal_format).
 //!
 //! Every record is a `u32` length, a kind byte and fields; integers are little-endian, text is a `u32` length and UTF-8.
 //! Reading checks everything and never panics, whatever the bytes.

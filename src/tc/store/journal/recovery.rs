@@ -191,20 +191,27 @@ pub(super) fn settle<D: Disk>(disk: &D, contents: &Contents) -> Result<(), OpenE
         disk.remove(name)
             .map_err(|error| OpenError::io(name, error))?;
     }
-    let Some(found) = contents.segments.iter().rfind(|found| found.last.is_some()) else {
-        return sync_names(disk);
-    };
-    let settle = || -> io::Result<()> {
-        let mut file = disk.open(&found.name)?;
-        for (at, _) in &found.strays {
-            file.write_at(*at, &[0; FRAME_HEAD_BYTES])?;
+    let used = contents
+        .segments
+        .iter()
+        .rposition(|found| found.last.is_some());
+    for (index, found) in contents.segments.iter().enumerate() {
+        let last = Some(index) == used;
+        if !last && found.strays.is_empty() {
+            continue;
         }
-        if found.missing > 0 {
-            file.write_at(found.head.size - 1, &[0])?;
-        }
-        file.sync_data()
-    };
-    settle().map_err(|error| OpenError::io(&found.name, error))?;
+        let settle = || -> io::Result<()> {
+            let mut file = disk.open(&found.name)?;
+            for (at, _) in &found.strays {
+                file.write_at(*at, &[0; FRAME_HEAD_BYTES])?;
+            }
+            if last && found.missing > 0 {
+                file.write_at(found.head.size - 1, &[0])?;
+            }
+            file.sync_data()
+        };
+        settle().map_err(|error| OpenError::io(&found.name, error))?;
+    }
     sync_names(disk)
 }
 

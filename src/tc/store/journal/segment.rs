@@ -135,8 +135,9 @@ impl Frames {
 
 /// Walks the frames of a whole segment file. Bytes that are missing at its end count as zeros.
 ///
-/// `before` is the number of the last record in the segments before it, none when they have no records; then the
-/// segment may begin anywhere up to the record after `snapshot`.
+/// `before` is the number of the last record in the segments before it, none when they have no records. Unless that is
+/// behind the snapshot, the segment may begin anywhere up to the record after the snapshot's: what lies between is not
+/// needed.
 pub(super) fn walk(
     file: &str,
     head: &SegmentHead,
@@ -147,9 +148,10 @@ pub(super) fn walk(
     let salt = head.salt();
     let mut frames = Vec::new();
     let mut at = HEAD_BYTES as usize;
-    let mut next = before.unwrap_or(snapshot).saturating_add(1);
+    let covered = before.is_none_or(|before| before <= snapshot);
+    let mut next = before.unwrap_or(0).max(snapshot).saturating_add(1);
     while let Some((frame, records)) = frame::read(bytes, at, salt) {
-        let fits = match frames.is_empty() && before.is_none() {
+        let fits = match frames.is_empty() && covered {
             true => frame.first <= next,
             false => frame.first == next,
         };

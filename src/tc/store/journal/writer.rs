@@ -29,6 +29,8 @@ pub(super) struct Writer<D: Disk> {
     pub(super) sync_delay: Duration,
     /// For a segment that has to be made at once, because no spare one is there.
     pub(super) urgent_bytes: u64,
+    /// A frame takes no further batch above this.
+    pub(super) frame_bytes: usize,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -61,7 +63,7 @@ impl<D: Disk> Writer<D> {
                 Some(open) => open,
             };
             let grown = self.buffer.len() - open.start - frame::HEAD_BYTES + batch.records.len();
-            if open.count > 0 && grown > FRAME_BYTES_MAX {
+            if open.count > 0 && grown > self.frame_bytes {
                 self.close_frame(&open);
                 open = self.open_frame(batch.first);
             }
@@ -196,7 +198,5 @@ struct OpenFrame {
     count: u32,
 }
 
-/// A frame takes no further batch above this.
-const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Fewer spare segments than this are ever being made.
 pub(super) const SPARES_MAX: u64 = 64;
