@@ -35,8 +35,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use disk::{Directory, Disk};
@@ -231,7 +231,8 @@ impl std::error::Error for OpenError {
 #[derive(Debug, Default)]
 struct Shared {
     durable: AtomicU64,
-    failed: AtomicBool,
+    /// Why the journal failed; set once, read without waiting.
+    failed: OnceLock<String>,
     /// The last try to make a spare segment found the disk full.
     full: AtomicBool,
     /// Bytes for frames in the segments that are there.
@@ -327,7 +328,7 @@ impl<D: Disk> JournalStore<D> {
         let Link::Inline(inline) = &mut self.link else {
             return None;
         };
-        if self.shared.failed.load(Ordering::Relaxed) {
+        if self.shared.failed.get().is_some() {
             return None;
         }
         if inline.waiting.is_empty() {
@@ -344,7 +345,7 @@ impl<D: Disk> JournalStore<D> {
             tell_keeper(keeper, &progress);
         });
         if let Err(error) = written {
-            self.shared.failed.store(true, Ordering::Release);
+            self.shared.fail(&error);
             return Some(Durable::Failed(error));
         }
         self.shared.taken(&batches);
@@ -355,7 +356,7 @@ impl<D: Disk> JournalStore<D> {
     /// Whether batches wait for [`JournalStore::poll_sync`].
     pub fn is_sync_due(&self) -> bool {
         matches!(&self.link, Link::Inline(inline) if !inline.waiting.is_empty())
-            && !self.shared.failed.load(Ordering::Relaxed)
+            && self.shared.failed.get().is_none()
     }
 
     /// Writes the mark of an orderly stop. A journal with threads does so when it is dropped.
@@ -364,8 +365,8 @@ impl<D: Disk> JournalStore<D> {
     ///
     /// The mark could not be written; what was durable still is.
     pub fn close(&mut self) -> io::Result<()> {
-        if self.shared.failed.load(Ordering::Acquire) {
-            return Err(io::Error::other(FAILED));
+        if let Some(why) = self.shared.failed.get() {
+            return Err(io::Error::other(why.clone()));
         }
         match &mut self.link {
             Link::Inline(inline) if inline.waiting.is_empty() && self.records.is_empty() => {
@@ -396,8 +397,8 @@ impl<D: Disk> JournalStore<D> {
     }
 
     fn carry_out(&mut self, operation: Operation) -> (Outcome, Seq) {
-        if self.shared.failed.load(Ordering::Acquire) {
-            return (Outcome::Failed(FAILED.to_owned()), Seq(0));
+        if let Some(why) = self.shared.failed.get() {
+            return (Outcome::Failed(why.clone()), Seq(0));
         }
         let verdict = self.state.decide(&self.limits, operation);
         if let Some(change) = verdict.change {
@@ -487,8 +488,7 @@ impl<D: Disk> Store for JournalStore<D> {
     }
 
     fn failure(&self) -> Option<String> {
-        let failed = self.shared.failed.load(Ordering::Acquire);
-        failed.then(|| "the journal could not be written or synced".to_owned())
+        self.shared.failed.get().cloned()
     }
 
     fn stats(&self) -> StoreStats {
@@ -543,6 +543,13 @@ impl<D: Disk> Inline<D> {
 }
 
 impl Shared {
+    fn fail(&self, error: &io::Error) {
+        // The first error is the one that counts.
+        let _ = self.failed.set(format!(
+            "the journal failed and stays so until a restart: {error}"
+        ));
+    }
+
     fn note(&self, progress: &Progress) {
         match progress {
             Progress::Synced { durable, bytes } => {
@@ -707,5 +714,3 @@ pub(super) fn image_of(state: &State) -> Vec<u8> {
     }
     image
 }
-
-const FAILED: &str = "the journal failed; the process has to be restarted";

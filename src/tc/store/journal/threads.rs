@@ -125,7 +125,7 @@ impl<D: Disk> SyncThread<D> {
             self.shared.taken(&batches);
             if let Err(error) = written {
                 log::error!("journal: writing failed, nothing is acknowledged any more: {error}");
-                self.shared.failed.store(true, Ordering::Release);
+                self.shared.fail(&error);
                 (self.notify)(Durable::Failed(error));
                 return;
             }
@@ -150,10 +150,9 @@ struct PanicGuard<'a>(&'a Shared, &'a Notify);
 
 impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
-        self.0.failed.store(true, Ordering::Release);
-        (self.1)(Durable::Failed(io::Error::other(
-            "the sync thread panicked",
-        )));
+        let error = io::Error::other("the sync thread panicked");
+        self.0.fail(&error);
+        (self.1)(Durable::Failed(error));
     }
 }
 
