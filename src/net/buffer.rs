@@ -5,6 +5,31 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+/// All pools of a reactor.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    /// What sockets are read into.
+    pub(crate) scratches: BufferPool,
+    /// Unfinished frames.
+    pub(crate) spares: BufferPool,
+    /// Beginnings of frames.
+    pub(crate) chunks: BufferPool,
+    /// Outboxes.
+    pub(crate) tails: BufferPool,
+}
+
+impl Pools {
+    /// Pools that keep about `bytes` in all.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Pools {
+            scratches: BufferPool::new(SCRATCH, bytes / 2),
+            spares: BufferPool::new(SPARE, bytes / 8),
+            chunks: BufferPool::new(CHUNK, bytes / 8),
+            tails: BufferPool::new(TAIL, bytes / 4),
+        }
+    }
+}
+
 /// Buffers of one size class.
 #[derive(Debug)]
 pub(crate) struct BufferPool {
@@ -50,8 +75,14 @@ impl BufferPool {
     }
 }
 
+/// Size of a read.
+pub(crate) const SCRATCH: usize = 64 << 10;
+pub(crate) const SPARE: usize = 32 << 10;
+pub(crate) const CHUNK: usize = 4 << 10;
+pub(crate) const TAIL: usize = 16 << 10;
+
 const TRIES: usize = 4;
-const GROWN_MAX: usize = 16;
+const GROWN_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::blocking::Blocking;
-use super::buffer::BufferPool;
+use super::buffer::Pools;
 use super::codec::{Arena, Link};
 use super::config::{Budget, Limits};
 use super::error::CloseReason;
@@ -37,10 +37,7 @@ pub(crate) struct Engine<H: Handler> {
     pub(crate) starved: Vec<Key>,
     pub(crate) gather: Gather<H>,
     pub(crate) blocking: Blocking<H>,
-    /// 64 KiB each: what sockets are read into.
-    pub(crate) scratches: BufferPool,
-    /// Small ones: unfinished frames and outboxes.
-    pub(crate) chunks: BufferPool,
+    pub(crate) pools: Pools,
     pub(crate) arena: Arena,
     pub(crate) links: Vec<Link>,
     pub(crate) budget: Budget,
@@ -92,8 +89,7 @@ impl<H: Handler> Engine<H> {
             starved: Vec::new(),
             gather: Gather::new(Arc::clone(&shared.lanes)),
             blocking: Blocking::new(shared, blocking),
-            scratches: BufferPool::new(SCRATCH, limits.pool / 2),
-            chunks: BufferPool::new(CHUNK, limits.pool / 2),
+            pools: Pools::new(limits.pool),
             arena: Arena::default(),
             links: Vec::new(),
             budget,
@@ -141,12 +137,6 @@ impl<H: Handler> Engine<H> {
         }
     }
 }
-
-/// Size of a read.
-pub(crate) const SCRATCH: usize = 64 << 10;
-
-/// Size of a small buffer when it is new.
-pub(crate) const CHUNK: usize = 4 << 10;
 
 /// A delay longer than this is as good as never; it keeps sums of times in range.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

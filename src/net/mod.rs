@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod handler;
 mod id;
+mod inbox;
 mod lane;
 mod lifecycle;
 mod listener;

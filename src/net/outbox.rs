@@ -10,15 +10,23 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::buffer::BufferPool;
+use super::buffer::{BufferPool, TAIL};
 use super::codec::{LINK_MIN, Link};
 
 /// Waiting bytes of one session, in order: the segments, then the tail.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    segments: VecDeque<Bytes>,
+    segments: VecDeque<Segment>,
     segment_bytes: usize,
     tail: BytesMut,
+}
+
+#[derive(Debug)]
+enum Segment {
+    /// A payload, or a piece of the tail before one.
+    Shared(Bytes),
+    /// A full tail, which goes back to the pool.
+    Full(BytesMut),
 }
 
 impl Outbox {
@@ -26,9 +34,10 @@ impl Outbox {
     pub(crate) fn tail(&mut self, pool: &mut BufferPool) -> &mut BytesMut {
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
-        } else if self.tail.len() >= TAIL_MAX {
+        } else if self.tail.len() >= TAIL_FULL {
             let full = std::mem::replace(&mut self.tail, pool.take());
-            self.push(full.freeze());
+            self.segment_bytes += full.len();
+            self.segments.push_back(Segment::Full(full));
         }
         &mut self.tail
     }
@@ -59,7 +68,11 @@ impl Outbox {
 
     /// Writes once: a plain write for one piece, a vectored one for several. Returns how many bytes the kernel took and
     /// how many it was offered; the difference says that it is full.
-    pub(crate) fn write(&mut self, sink: &mut impl Sink) -> io::Result<Written> {
+    pub(crate) fn write(
+        &mut self,
+        sink: &mut impl Sink,
+        pool: &mut BufferPool,
+    ) -> io::Result<Written> {
         let written = if self.segments.is_empty() {
             let offered = self.tail.len();
             Written {
@@ -71,7 +84,11 @@ impl Outbox {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut count = 0;
             let mut offered = 0;
-            let pieces = self.segments.iter().map(|s| &s[..]).chain([&self.tail[..]]);
+            let pieces = self
+                .segments
+                .iter()
+                .map(Segment::bytes)
+                .chain([&self.tail[..]]);
             for piece in pieces.filter(|p| !p.is_empty()).take(SLICES_MAX) {
                 slices[count] = IoSlice::new(piece);
                 offered += piece.len();
@@ -87,7 +104,7 @@ impl Outbox {
                 slices: count,
             }
         };
-        self.advance(written.bytes);
+        self.advance(written.bytes, pool);
         Ok(written)
     }
 
@@ -111,27 +128,41 @@ impl Outbox {
     fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.segment_bytes += bytes.len();
-            self.segments.push_back(bytes);
+            self.segments.push_back(Segment::Shared(bytes));
         }
     }
 
-    fn advance(&mut self, mut n: usize) {
+    fn advance(&mut self, mut n: usize, pool: &mut BufferPool) {
         while let Some(first) = self.segments.front_mut() {
             if n == 0 {
                 return;
             }
-            let part = n.min(first.len());
-            first.advance(part);
+            let part = n.min(first.bytes().len());
             self.segment_bytes -= part;
             n -= part;
-            if first.is_empty() {
-                self.segments.pop_front();
+            match first {
+                Segment::Shared(bytes) => bytes.advance(part),
+                Segment::Full(bytes) => bytes.advance(part),
+            }
+            if first.bytes().is_empty()
+                && let Some(Segment::Full(buffer)) = self.segments.pop_front()
+            {
+                pool.give(buffer);
             }
         }
         if n == self.tail.len() {
             self.tail.clear();
         } else {
             self.tail.advance(n);
+        }
+    }
+}
+
+impl Segment {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Segment::Shared(bytes) => bytes,
+            Segment::Full(bytes) => bytes,
         }
     }
 }
@@ -155,8 +186,8 @@ pub(crate) struct Written {
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
 
-/// A tail longer than this is sealed before the next message, so that it never has to be moved.
-const TAIL_MAX: usize = 64 << 10;
+/// A tail this long is sealed before the next message, so that it need not grow and never has to be moved.
+const TAIL_FULL: usize = TAIL - LINK_MIN;
 
 #[cfg(test)]
 mod tests {
@@ -223,11 +254,11 @@ mod tests {
                 expected.push(b'!');
                 outbox.append(Bytes::from(vec![b'+'; size]), &mut pool);
                 expected.extend_from_slice(&vec![b'+'; size]);
-                outbox.write(&mut sink).expect("write");
+                outbox.write(&mut sink, &mut pool).expect("write");
             }
             while !outbox.is_empty() {
                 assert_eq!(outbox.len(), expected.len() - sink.sent.len());
-                outbox.write(&mut sink).expect("write");
+                outbox.write(&mut sink, &mut pool).expect("write");
             }
             assert_eq!(sink.sent, expected, "step {step}");
         }
@@ -250,7 +281,7 @@ mod tests {
             step: 1 << 20,
             calls: 0,
         };
-        let written = outbox.write(&mut sink).expect("write");
+        let written = outbox.write(&mut sink, &mut pool).expect("write");
         assert_eq!((written.slices, written.bytes, sink.calls), (1, 1200, 1));
         outbox.recycle(&mut pool);
         assert_eq!(outbox.tail.capacity(), 0, "an idle outbox holds no memory");
@@ -268,14 +299,14 @@ mod tests {
             step: 1 << 30,
             calls: 0,
         };
-        let written = outbox.write(&mut sink).expect("write");
+        let written = outbox.write(&mut sink, &mut pool).expect("write");
         assert_eq!(
             (written.slices, written.bytes),
             (SLICES_MAX, SLICES_MAX * LINK_MIN)
         );
-        for _ in 0..3 * TAIL_MAX / 1000 {
+        for _ in 0..3 * TAIL_FULL / 1000 {
             outbox.tail(&mut pool).extend_from_slice(&[2; 1000]);
         }
-        assert!(outbox.tail.len() < TAIL_MAX + 1000);
+        assert!(outbox.tail.len() < TAIL_FULL + 1000);
     }
 }

@@ -67,7 +67,7 @@ impl Outgoing {
             return Err(SendError::Closed);
         }
         let before = self.outbox.len();
-        let tail = self.outbox.tail(&mut engine.chunks);
+        let tail = self.outbox.tail(&mut engine.pools.tails);
         self.unfinished = Some(tail.len());
         let mut output = Output::new(tail, &mut engine.links);
         if let Err(e) = engine.shared.handler.codec().encode(message, &mut output) {
@@ -94,7 +94,7 @@ impl Outgoing {
     /// Takes back what a codec that panicked had appended.
     pub(crate) fn repair<H: Handler>(&mut self, engine: &mut Engine<H>) {
         if let Some(start) = self.unfinished.take() {
-            self.outbox.tail(&mut engine.chunks).truncate(start);
+            self.outbox.tail(&mut engine.pools.tails).truncate(start);
             engine.links.clear();
         }
     }
@@ -103,7 +103,7 @@ impl Outgoing {
     pub(crate) fn copy<H: Handler>(&mut self, engine: &mut Engine<H>, bytes: &[u8]) {
         let before = self.outbox.len();
         self.outbox
-            .tail(&mut engine.chunks)
+            .tail(&mut engine.pools.tails)
             .extend_from_slice(bytes);
         let _ = self.grown(engine, before);
     }
@@ -111,7 +111,7 @@ impl Outgoing {
     /// Appends bytes encoded elsewhere, linked if they are many.
     pub(crate) fn append<H: Handler>(&mut self, engine: &mut Engine<H>, bytes: Bytes) {
         let before = self.outbox.len();
-        self.outbox.append(bytes, &mut engine.chunks);
+        self.outbox.append(bytes, &mut engine.pools.tails);
         let _ = self.grown(engine, before);
     }
 

@@ -9,6 +9,7 @@ use std::io;
 use bytes::BytesMut;
 use socket2::SockRef;
 
+use super::buffer::BufferPool;
 use super::driver::Stream;
 use super::outbox::{Outbox, Written};
 use tcp::Tcp;
@@ -61,9 +62,9 @@ impl<S: Stream> Transport<S> {
     }
 
     /// Writes once.
-    pub(crate) fn write(&mut self, outbox: &mut Outbox) -> Transmitted {
+    pub(crate) fn write(&mut self, outbox: &mut Outbox, pool: &mut BufferPool) -> Transmitted {
         match self {
-            Transport::Tcp(tcp) => tcp.write(outbox),
+            Transport::Tcp(tcp) => tcp.write(outbox, pool),
         }
     }
 

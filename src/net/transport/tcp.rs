@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use bytes::BytesMut;
 
 use super::{Received, Transmitted};
+use crate::net::buffer::BufferPool;
 use crate::net::driver::{ReadSpace, Stream};
 use crate::net::outbox::{Outbox, Sink};
 
@@ -46,8 +47,8 @@ impl<S: Stream> Tcp<S> {
         }
     }
 
-    pub(super) fn write(&mut self, outbox: &mut Outbox) -> Transmitted {
-        match outbox.write(&mut StreamSink(&mut self.stream)) {
+    pub(super) fn write(&mut self, outbox: &mut Outbox, pool: &mut BufferPool) -> Transmitted {
+        match outbox.write(&mut StreamSink(&mut self.stream), pool) {
             Ok(written) => Transmitted::Bytes {
                 written,
                 full: written.bytes < written.offered,

@@ -1,0 +1,304 @@
+//! The receiving side: read, decode where the bytes lie, route.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Connection, Stalled, Target, add, complete};
+use crate::net::codec::{Codec, Decoded, Input};
+use crate::net::driver::Stream;
+use crate::net::engine::Engine;
+use crate::net::error::{CloseReason, CodecError, Error};
+use crate::net::handler::{Cx, Handler, In, Route};
+use crate::net::lifecycle::Incident;
+use crate::net::shared::Shared;
+use crate::net::transport::Received;
+
+/// Why decoding stopped.
+#[derive(Debug, PartialEq, Eq)]
+enum Stop {
+    /// More bytes are needed.
+    Hungry,
+    /// The frames of this turn are used up.
+    Budget,
+    /// Reading is paused or over.
+    Paused,
+}
+
+impl<H: Handler, S: Stream> Connection<H, S> {
+    /// Reads, decodes and routes within the budget.
+    pub(crate) fn visit(&mut self, engine: &mut Engine<H>) {
+        if self.life.discards() {
+            return self.discard(engine);
+        }
+        if !self.retry_stalled(engine) {
+            return;
+        }
+        let home = Arc::clone(&engine.shared);
+        let mut frames_left = engine.budget.frames;
+        let mut read_left = engine.budget.read;
+        loop {
+            match self.decode(&home, engine, &mut frames_left) {
+                Stop::Paused => break,
+                Stop::Budget => {
+                    engine.metrics.budget_stops += 1;
+                    self.mark_ready(engine);
+                    break;
+                }
+                Stop::Hungry => {}
+            }
+            if !self.readable || !self.wants_input(engine) {
+                break;
+            }
+            if read_left == 0 {
+                engine.metrics.budget_stops += 1;
+                self.mark_ready(engine);
+                break;
+            }
+            self.inbox.make_room(self.need, &mut engine.pools);
+            match self.receive(engine, read_left) {
+                Some(count) => read_left = read_left.saturating_sub(count),
+                None => break,
+            }
+        }
+        let frames = engine.budget.frames - frames_left;
+        if frames > 0 {
+            self.note_frames(engine, frames);
+        }
+        if self.life.receives() {
+            self.inbox.settle(&mut engine.pools);
+        } else {
+            self.inbox.clear(&mut engine.pools);
+        }
+    }
+
+    /// Whether the peer's next frame is wanted now.
+    pub(super) fn wants_input(&self, engine: &Engine<H>) -> bool {
+        self.life.receives()
+            && self.stalled.is_none()
+            && !(self.out.congested && self.config.pause_reads_when_congested)
+            && (!engine.draining || !self.calls.is_empty())
+    }
+
+    fn decode(
+        &mut self,
+        home: &Shared<H>,
+        engine: &mut Engine<H>,
+        frames_left: &mut usize,
+    ) -> Stop {
+        loop {
+            if !self.wants_input(engine) {
+                if self.out.congested && self.life.receives() {
+                    engine.metrics.congestion_pauses += 1;
+                }
+                return Stop::Paused;
+            }
+            if self.inbox.bytes.is_empty() || self.inbox.bytes.len() < self.need {
+                return Stop::Hungry;
+            }
+            if *frames_left == 0 {
+                return Stop::Budget;
+            }
+            let before = self.inbox.bytes.len();
+            let mut view = Input::new(&mut self.inbox.bytes, &mut engine.arena);
+            let error = match home.handler.codec().decode(&mut self.state, &mut view) {
+                Ok(Decoded::Message(message)) => {
+                    let bytes = before - self.inbox.bytes.len();
+                    self.need = 1;
+                    *frames_left -= 1;
+                    if bytes == 0 {
+                        CodecError::malformed("a message of no bytes")
+                    } else if bytes > self.config.max_frame {
+                        CodecError::FrameTooLarge {
+                            bytes,
+                            limit: self.config.max_frame,
+                        }
+                    } else {
+                        self.dispatch(home, engine, message, bytes);
+                        continue;
+                    }
+                }
+                Ok(Decoded::Need(bytes)) if bytes <= self.config.max_frame => {
+                    self.need = bytes.max(self.inbox.bytes.len() + 1);
+                    return Stop::Hungry;
+                }
+                Ok(Decoded::Need(bytes)) => CodecError::FrameTooLarge {
+                    bytes,
+                    limit: self.config.max_frame,
+                },
+                Err(error) => error,
+            };
+            self.inbox.bytes.clear();
+            self.fail(engine, &Error::Codec(error), CloseReason::Codec);
+            return Stop::Paused;
+        }
+    }
+
+    fn dispatch(&mut self, home: &Shared<H>, engine: &mut Engine<H>, message: In<H>, bytes: usize) {
+        let lanes = home.lanes.len();
+        match home.handler.route(&self.session, &message) {
+            Route::Lane(lane) if lane.0 < lanes => {
+                self.deliver(engine, Target::Lane(lane.0), message, bytes);
+            }
+            Route::Keyed(key) if lanes > 0 => {
+                let lane = (key % lanes as u64) as usize;
+                self.deliver(engine, Target::Lane(lane), message, bytes);
+            }
+            Route::Inline | Route::Lane(_) | Route::Keyed(_) => {
+                let mut cx = Cx {
+                    engine,
+                    out: Some(&mut self.out),
+                    closing: false,
+                };
+                home.handler.on_message(&mut cx, &self.session, message);
+                if self.out.outbox.len() >= FLUSH_EARLY && self.writable {
+                    self.transmit(engine);
+                }
+            }
+            Route::Blocking => {
+                self.deliver(engine, Target::Blocking, message, bytes);
+            }
+            Route::Reply(id) => match self.calls.remove(&id) {
+                Some(mut waiting) => {
+                    engine.cancel_timer(&mut waiting.timer);
+                    complete(engine, waiting.completion, Ok(message));
+                }
+                None => engine.metrics.late_replies += 1,
+            },
+            Route::Drop => {}
+        }
+    }
+
+    /// Passes a message on, or keeps it and stops reading. Whether it was passed on.
+    fn deliver(
+        &mut self,
+        engine: &mut Engine<H>,
+        target: Target,
+        mut message: In<H>,
+        bytes: usize,
+    ) -> bool {
+        loop {
+            let refused = match target {
+                Target::Lane(lane) => {
+                    engine
+                        .gather
+                        .message(lane, self.session.id(), message, bytes)
+                }
+                Target::Blocking => engine.blocking.submit(&self.session, message),
+            };
+            let Err(back) = refused else { return true };
+            let waits = match target {
+                Target::Lane(lane) => engine.gather.wait_for_room(lane, self.key),
+                Target::Blocking => engine.blocking.wait_for_room(self.key),
+            };
+            if waits {
+                engine.metrics.lane_pauses += 1;
+                self.stalled = Some(Stalled {
+                    target,
+                    message: back,
+                    bytes,
+                });
+                return false;
+            }
+            message = back;
+        }
+    }
+
+    /// Tries again to pass on the message that was kept. `false`: still no room.
+    fn retry_stalled(&mut self, engine: &mut Engine<H>) -> bool {
+        match self.stalled.take() {
+            Some(Stalled {
+                target,
+                message,
+                bytes,
+            }) => self.deliver(engine, target, message, bytes),
+            None => true,
+        }
+    }
+
+    /// Reads once. `None`: there is nothing more to do in this visit.
+    fn receive(&mut self, engine: &mut Engine<H>, limit: usize) -> Option<usize> {
+        if engine.is_overfull() {
+            engine.starved.push(self.key);
+            return None;
+        }
+        engine.metrics.reads += 1;
+        match self.transport.read(&mut self.inbox.bytes, limit) {
+            Received::Bytes { count, drained } => {
+                self.readable = !drained;
+                engine.metrics.bytes_in += count as u64;
+                add(&self.session.inner.counters.bytes_in, count as u64);
+                let now = engine.tick().0;
+                self.session.inner.last_active.store(now, Ordering::Relaxed);
+                Some(count)
+            }
+            Received::Nothing => {
+                engine.metrics.spurious += 1;
+                self.readable = false;
+                None
+            }
+            Received::Finished => {
+                self.readable = false;
+                let truncated = !self.inbox.bytes.is_empty();
+                if truncated {
+                    let error = Error::Io(io::ErrorKind::UnexpectedEof.into());
+                    self.fail_truncated(engine, &error);
+                }
+                self.incident(engine, Incident::PeerFinished { truncated });
+                None
+            }
+            Received::Failed(e) => {
+                self.readable = false;
+                let reason = CloseReason::Io(e.kind());
+                self.fail(engine, &Error::Io(e), reason);
+                None
+            }
+        }
+    }
+
+    fn fail_truncated(&mut self, engine: &mut Engine<H>, error: &Error) {
+        self.call_back(engine, |handler, cx, session| {
+            handler.on_error(cx, session, error);
+        });
+    }
+
+    /// Reads and throws away, until the peer finishes.
+    fn discard(&mut self, engine: &mut Engine<H>) {
+        let mut left = engine.budget.read;
+        let mut scratch = engine.pools.scratches.take();
+        while self.readable && self.life.discards() {
+            if left == 0 {
+                self.mark_ready(engine);
+                break;
+            }
+            scratch.clear();
+            engine.metrics.reads += 1;
+            match self.transport.read(&mut scratch, left) {
+                Received::Bytes { count, drained } => {
+                    self.readable = !drained;
+                    left = left.saturating_sub(count);
+                }
+                Received::Nothing => self.readable = false,
+                Received::Finished => {
+                    self.readable = false;
+                    self.incident(engine, Incident::PeerFinished { truncated: false });
+                }
+                Received::Failed(e) => {
+                    self.readable = false;
+                    self.incident(engine, Incident::Failed(CloseReason::Io(e.kind())));
+                }
+            }
+        }
+        engine.pools.scratches.give(scratch);
+    }
+
+    fn note_frames(&mut self, engine: &mut Engine<H>, frames: usize) {
+        self.heard = true;
+        engine.metrics.frames_in += frames as u64;
+        engine.metrics.frames_per_visit.note(frames as u64);
+        add(&self.session.inner.counters.frames_in, frames as u64);
+    }
+}
+
+/// A session with this much waiting is written before the end of the turn.
+const FLUSH_EARLY: usize = 64 << 10;
