@@ -266,6 +266,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
 const OTHER_VARIABLES: &[&str] = &[
     "SEAMIO_CONFIG",
     "SEAMIO_CRASH_CYCLES",
+    "SEAMIO_CRASH_SEED",
     "SEAMIO_SERVICE_HOST",
     "SEAMIO_SERVICE_PORT",
 ];

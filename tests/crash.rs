@@ -192,7 +192,7 @@ fn spawn_rm(
                 }
                 other => panic!("{other:?}"),
             }
-            if random.below(10) > 0 && rm.obey(&call).is_err() {
+            if random.below(40) > 0 && rm.obey(&call).is_err() {
                 return;
             }
         }

@@ -57,10 +57,10 @@ pub(super) fn help() -> String {
     for key in KEYS {
         let _ = writeln!(
             text,
-            "  {:<48} {:<50} {}",
+            "  {} = {}\n      {}",
             key.name,
-            key.env(),
-            shown(key.default)
+            shown(key.default),
+            key.env()
         );
     }
     text

@@ -106,6 +106,10 @@ pub struct ServerHandle {
     handle: Handle<Edge>,
 }
 
+/// Tells a server that its store got further. Never blocks; wakes that were not seen yet are one.
+#[derive(Clone)]
+pub struct StoreWaker(Arc<edge::Wake>);
+
 /// How the lane tells that it is over.
 #[derive(Default)]
 pub(crate) struct Stop {
@@ -135,9 +139,26 @@ impl Default for ServerConfig {
 
 impl Server {
     /// Opens the store, recovers what is in it and listens. Connections are served once [`Server::run`] is called.
+    ///
+    /// # Errors
+    /// See [`Error`]. Nothing is left behind but, for a journal, its directory.
     pub fn bind(config: ServerConfig) -> Result<Self, Error> {
+        let choice = config.store.clone();
+        let limits = config.store_limits;
+        Self::bind_with(config, |waker| open_store(&choice, limits, waker))
+    }
+
+    /// As [`Server::bind`] with a store of the caller's own; [`ServerConfig::store`] does not count. The store calls the
+    /// waker, from any thread, whenever more has become durable, has completed or has failed.
+    ///
+    /// # Errors
+    /// As [`Server::bind`], and what `open` says.
+    pub fn bind_with(
+        config: ServerConfig,
+        open: impl FnOnce(StoreWaker) -> Result<Box<dyn Store>, Error>,
+    ) -> Result<Self, Error> {
         let wake = Arc::new(edge::Wake::default());
-        let store = open_store(&config, wake.clone())?;
+        let store = open(StoreWaker(wake.clone()))?;
         let stop = Arc::new(Stop::default());
         let codec = SeataCodec {
             frame_bytes_max: config.frame_bytes_max,
@@ -217,6 +238,13 @@ impl ServerHandle {
     }
 }
 
+impl StoreWaker {
+    /// Wakes the thread that owns the store.
+    pub fn wake(&self) {
+        self.0.wake();
+    }
+}
+
 impl Stop {
     /// The lane handled its last batch: sessions are flushed and closed. After a store failure nothing is flushed.
     pub(crate) fn finish(&self, outcome: Result<Stopped, String>) {
@@ -247,21 +275,24 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-fn open_store(config: &ServerConfig, wake: Arc<edge::Wake>) -> Result<Box<dyn Store>, Error> {
-    Ok(match &config.store {
-        StoreChoice::Memory => Box::new(MemoryStore::new(config.store_limits)),
-        StoreChoice::Journal(dir) => {
-            let notify = Box::new(move |durable| {
-                if let Durable::Failed(error) = durable {
-                    log::error!("event=store_failed reason={error}");
-                }
-                wake.wake();
-            });
-            let store = JournalStore::open(dir, journal_config(config.store_limits), notify)
-                .map_err(|error| Error::Store(format!("{}: {error}", dir.display())))?;
-            Box::new(store)
+fn open_store(
+    choice: &StoreChoice,
+    limits: StoreLimits,
+    waker: StoreWaker,
+) -> Result<Box<dyn Store>, Error> {
+    let StoreChoice::Journal(dir) = choice else {
+        return Ok(Box::new(MemoryStore::new(limits)));
+    };
+    let notify = Box::new(move |durable| {
+        if let Durable::Failed(error) = durable {
+            log::error!("event=store_failed reason={error}");
         }
-    })
+        waker.wake();
+    });
+    match JournalStore::open(dir, journal_config(limits), notify) {
+        Ok(store) => Ok(Box::new(store)),
+        Err(error) => Err(Error::Store(format!("{}: {error}", dir.display()))),
+    }
 }
 
 /// The default sizes of segments, or larger ones when the limits allow large records.
@@ -342,7 +373,7 @@ fn net_config(config: &ServerConfig) -> Config {
 }
 
 /// How long answers of the last batch may take to leave at a stop.
-const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// When silence closes nothing, a connection still has to say something first.
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(15);
 /// Room for the head of a segment.
