@@ -109,20 +109,20 @@ fn from_1_7(version: &str) -> bool {
     matches!(version, "1.7.1" | "2.2.0" | "2.6.0")
 }
 
-fn xid() -> Text {
+pub(super) fn xid() -> Text {
     Text::from("10.0.0.9:8091:77")
 }
 
-const BRANCH: i64 = 78;
+pub(super) const BRANCH: i64 = 78;
 
 /// A store operation outside of any coordinator.
-fn apply(store: &mut MemoryStore, operation: Operation) -> Outcome {
+pub(super) fn apply(store: &mut MemoryStore, operation: Operation) -> Outcome {
     store.submit(Ticket(0), operation);
     store.poll_completion().unwrap().outcome
 }
 
 /// A store with one transaction in `status`. It has a branch on a resource that nobody serves.
-fn stored(status: GlobalStatus, saga: bool) -> MemoryStore {
+pub(super) fn stored(status: GlobalStatus, saga: bool) -> MemoryStore {
     let mut store = MemoryStore::new(StoreLimits::default());
     let xid = parsed(&xid());
     let now_ms = START_MS;
@@ -150,6 +150,14 @@ fn stored(status: GlobalStatus, saga: bool) -> MemoryStore {
         now_ms,
     });
     assert_eq!(apply(&mut store, register), Outcome::Done);
+    if status != Begin {
+        decide(&mut store, status);
+    }
+    store
+}
+
+/// Brings the transaction of a store from Begin into another status.
+pub(super) fn decide(store: &mut MemoryStore, status: GlobalStatus) {
     let commit = matches!(
         status,
         Committing
@@ -164,23 +172,20 @@ fn stored(status: GlobalStatus, saga: bool) -> MemoryStore {
         true => (Decision::Commit, Committing),
         false => (Decision::Rollback, Rollbacking),
     };
-    if status == Begin {
-        return store;
-    }
+    let (xid, now_ms) = (parsed(&xid()), START_MS);
     let decide = Operation::Decide {
         xid: xid.clone(),
         decision,
         now_ms,
     };
-    assert!(matches!(apply(&mut store, decide), Outcome::Decided(_)));
+    assert!(matches!(apply(store, decide), Outcome::Decided(_)));
     let set = Operation::SetStatus {
         xid,
         from,
         to: status,
         now_ms,
     };
-    assert_eq!(apply(&mut store, set), Outcome::Done, "{status}");
-    store
+    assert_eq!(apply(store, set), Outcome::Done, "{status}");
 }
 
 fn world(status: GlobalStatus, saga: bool, version: &str, java: bool) -> (World, ChannelId) {

@@ -6,6 +6,7 @@ mod clock;
 mod decisions;
 mod phase_two;
 mod random;
+mod restarts;
 mod retries;
 mod sagas;
 mod timeouts;

@@ -517,3 +517,87 @@ fn the_same_inputs_give_the_same_outputs() {
     assert_eq!(run(1), run(1));
     assert_eq!(run(1).1.rolled_back, run(2).1.rolled_back);
 }
+
+#[test]
+fn a_failure_in_one_group_of_parallel_branches_leaves_the_others_alone() {
+    for lost in [true, false] {
+        let mut world = World::with(CoordinatorConfig {
+            parallel_branches: true,
+            ..CoordinatorConfig::default()
+        });
+        let tm = world.tm("app", "2.2.0");
+        let (one, two) = (world.rm("app", "a"), world.rm_at("10.0.0.3", "app", "b"));
+        let xid = world.begin(tm);
+        let branches: Vec<_> = (0..4)
+            .map(|i| world.register(tm, at(&xid, ["a", "b"][i % 2], &format!("t:{i}"))))
+            .collect();
+        let request = world.start_rollback(tm, &xid);
+        let calls = world.calls();
+        assert_eq!(calls.len(), 2);
+        let (failing, good) = (&calls[1], &calls[0]);
+        assert_eq!((failing.to, good.to), (one, two));
+        match lost {
+            true => {
+                world.close(one);
+                assert_eq!(world.told_failed(tm, request), RollbackRetrying);
+            }
+            false => {
+                world.reply(failing, PhaseTwoRollbackFailedRetryable);
+                assert_eq!(world.told(tm, request), Some(RollbackRetrying));
+            }
+        }
+        world.reply(good, PhaseTwoRollbacked);
+        let next = world.call();
+        assert_eq!(next.end.branch_id, branches[1]);
+        world.reply(&next, PhaseTwoRollbacked);
+        if lost {
+            world.rm("app", "a");
+        }
+        world.advance(secs(2));
+        let called: Vec<_> = world.reply_all().iter().map(|c| c.end.branch_id).collect();
+        assert_eq!(called, [branches[2], branches[0]]);
+        assert_eq!(world.stored_status(&xid), None);
+    }
+}
+
+#[test]
+fn a_commit_that_takes_long_is_not_driven_a_second_time() {
+    let mut world = World::with(CoordinatorConfig {
+        call_timeout: secs(600),
+        ..CoordinatorConfig::default()
+    });
+    let tm = world.tm("app", "2.2.0");
+    let rm = world.rm("app", "r");
+    let xid = world.begin_with(tm, "n", 600_000);
+    world.register(rm, tcc(&xid, "r"));
+    world.advance(secs(200));
+    world.start_commit(tm, &xid);
+    let call = world.call();
+    world.advance(secs(300));
+    assert_eq!(world.commit(tm, &xid), Committing);
+    assert_eq!(world.calls(), []);
+    world.reply(&call, PhaseTwoCommitted);
+    assert_eq!(world.stored_status(&xid), None);
+    assert_eq!(world.stats().calls, 1);
+}
+
+#[test]
+fn an_idle_coordinator_with_many_transactions_wakes_a_few_times_a_minute() {
+    let mut world = World::new();
+    let tm = world.tm("app", "2.2.0");
+    for _ in 0..1000 {
+        world.begin_with(tm, "n", 3_600_000);
+    }
+    world.advance(secs(700));
+    let mut wakes = 0;
+    let end = world.elapsed + secs(60);
+    while let Some(next) = world.coordinator.next_deadline() {
+        let next = next - world.start;
+        if next > end {
+            break;
+        }
+        wakes += 1;
+        world.advance(next.saturating_sub(world.elapsed));
+    }
+    assert!(wakes <= 20, "{wakes}");
+}
