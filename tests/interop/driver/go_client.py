@@ -17,6 +17,10 @@ class GoClient:
         module = (places.INTEROP / "go" / "go.mod").read_text(encoding="utf-8")
         if f"seata-go v{self.version}\n" not in module:
             raise tools.Missing(f"go.mod pins another release of seata-go than {self.version}")
+        fetched = subprocess.run(["go", "mod", "download"], cwd=places.INTEROP / "go", stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, text=True)
+        if fetched.returncode != 0:
+            raise tools.Missing(f"Go could not fetch the modules: {fetched.stdout[-1500:]}")
         subprocess.run(["go", "build", "-buildvcs=false", "-o", str(self.binary), "."], cwd=places.INTEROP / "go", check=True)
 
     def command(self, run_directory, port, only):
