@@ -72,8 +72,16 @@ impl Network {
     /// Handles that exist: streams held or waiting in an accept queue, and listeners.
     pub fn handles(&self) -> usize {
         let world = self.lock();
-        let ends = world.conns.values().flat_map(|conn| &conn.ends);
-        ends.filter(|end| end.phase != Phase::Dropped).count() + world.listeners.len()
+        let held = |(side, phase)| match phase {
+            Phase::Dropped => false,
+            Phase::Connecting => side == 0,
+            Phase::Connected | Phase::Failed => true,
+        };
+        let ends = world
+            .conns
+            .values()
+            .flat_map(|conn| conn.ends.iter().map(|end| end.phase).enumerate());
+        ends.filter(|end| held(*end)).count() + world.listeners.len()
     }
 
     /// Gives every machine one turn, in random order. If none had anything to do, moves time to the next event instead.

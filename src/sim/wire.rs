@@ -96,6 +96,7 @@ pub(super) enum Loss {
 /// How far an end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Of the connecting end: undecided. Of the other: not at its listener yet, and nobody's.
     Connecting,
     Connected,
     Failed,
@@ -251,7 +252,8 @@ impl World {
         if listening.waiting.len() >= listening.backlog {
             // The first segment of the handshake is dropped and sent again.
             self.later(RETRANSMIT, Happening::Incoming { conn, listener });
-        } else if self.conns.contains_key(&conn) {
+        } else if let Some(there) = self.conns.get_mut(&conn) {
+            there.ends[1].phase = Phase::Connected;
             listening.waiting.push_back(conn);
             self.mark(Source::Listener(listener));
         }
@@ -405,7 +407,6 @@ impl World {
         };
         match listener {
             Some(listener) if error == Some(None) => {
-                end.phase = Phase::Connected;
                 // What the connecting end sends must not overtake its arrival at the listener.
                 end.last_arrival = now + there;
                 self.later(there, Happening::Incoming { conn, listener });
