@@ -390,3 +390,97 @@ fn running_out_of_descriptors_disturbs_nobody() {
     good.prove_alive();
     assert!(server.is_running());
 }
+
+#[test]
+fn the_load_generator_passes_its_own_check_in_every_scenario() {
+    each_setup(|server| {
+        let target = server.address.to_string();
+        for scenario in ["empty", "at1", "tcc1", "rollback2", "hot"] {
+            let times = ["--warmup", "0.1", "--duration", "0.4", "--quiet", "--json"];
+            let what = [
+                "bench",
+                "--target",
+                &target,
+                "--scenario",
+                scenario,
+                "--clients",
+                "8",
+            ];
+            let (code, output, errors) = run(&[&what[..], &times[..]].concat(), &[]);
+            assert_eq!(code, 0, "{scenario}: {output}{errors}");
+            let report: serde_json::Value = serde_json::from_str(&output).expect("one object");
+            assert_eq!(report["passed"], true, "{report}");
+            assert!(
+                report["transactions"].as_u64().is_some_and(|n| n > 0),
+                "{report}"
+            );
+            assert!(
+                report["total"]["p99_ms"]
+                    .as_f64()
+                    .is_some_and(|ms| ms > 0.0),
+                "{report}"
+            );
+            assert_eq!(report["lost_connections"], 0, "{report}");
+        }
+    });
+    let nobody = [
+        "bench",
+        "--target",
+        "127.0.0.1:1",
+        "--quiet",
+        "--connect-within",
+        "0.2",
+    ];
+    assert_eq!(run(&nobody, &[]).0, 1, "nobody listens there");
+    assert_eq!(run(&["bench", "--rate", "0"], &[]).0, 2);
+}
+
+#[test]
+fn a_journal_is_verified_and_damage_is_shown_with_its_place() {
+    let dir = TestDir::new();
+    let mut server = journal(&dir);
+    let mut tm = Peer::tm(server.address);
+    let xids: Vec<_> = (0..20).map(|_| tm.begin()).collect();
+    let data = dir.path("data");
+    let (code, output, errors) = run(&["journal", "verify", &data], &[]);
+    assert_eq!(code, 0, "while it is in use: {errors}");
+    assert!(output.contains("20 transactions"), "{output}");
+    server.kill();
+    let (code, output, _) = run(&["journal", "inspect", &data], &[]);
+    assert_eq!(code, 0);
+    assert!(output.contains(xids[7].as_str()), "{output}");
+
+    let segment = std::fs::read_dir(&data)
+        .expect("directory")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| {
+            let bytes = std::fs::read(path).expect("file");
+            bytes
+                .windows(xids[7].len())
+                .any(|window| window == xids[7].as_bytes())
+        })
+        .expect("the segment with the transactions");
+    let mut bytes = std::fs::read(&segment).expect("segment");
+    let at = bytes
+        .windows(xids[7].len())
+        .position(|window| window == xids[7].as_bytes());
+    bytes[at.expect("found above")] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    let (code, _, errors) = run(&["journal", "verify", &data], &[]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.contains("is damaged at offset"), "{errors}");
+    let (code, _, errors) = run(
+        &[
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--data",
+            &data,
+        ],
+        &[],
+    );
+    assert_eq!(code, 4, "{errors}");
+    assert!(errors.contains("is damaged at offset"), "{errors}");
+}

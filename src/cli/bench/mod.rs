@@ -49,6 +49,9 @@ pub(super) struct BenchArguments {
     /// Seconds at the end for late answers and phase two
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     settle: Duration,
+    /// Seconds that connecting and registering may take
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    connect_within: Duration,
     /// Version that the connections register with; coordinators answer by it
     #[arg(long, value_name = "VERSION", default_value = "1.4.2")]
     client_version: String,
@@ -84,7 +87,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Exit {
         hot_rows: arguments.hot_rows,
         salt: reactor::salt(),
     };
-    let report = match reactor::run(target, plan, !arguments.quiet) {
+    let report = match reactor::run(target, plan, arguments.connect_within, !arguments.quiet) {
         Ok(report) => report,
         Err(problem) => {
             eprintln!("seamio: {problem}");

@@ -18,11 +18,17 @@ use crate::proto::version::{ExceptionTable, PeerVersion};
 use crate::tc::codec::{Outgoing, SeataCodec};
 
 /// Runs a plan against a coordinator.
-pub(super) fn run(target: Endpoint, plan: Plan, progress: bool) -> Result<Report, String> {
+pub(super) fn run(
+    target: Endpoint,
+    plan: Plan,
+    connect_within: Duration,
+    progress: bool,
+) -> Result<Report, String> {
     let shared = Arc::new(Shared::default());
     let client = Client {
         codec: SeataCodec::default(),
         plan: plan.clone(),
+        connect_within,
         progress,
         shared: shared.clone(),
     };
@@ -40,6 +46,8 @@ pub(super) fn run(target: Endpoint, plan: Plan, progress: bool) -> Result<Report
     };
     let mut reactor = Reactor::new(config, client).map_err(|error| error.to_string())?;
     let _ = shared.handle.set(reactor.handle());
+    let started = reactor.lanes().complete(LANE, Event::Start);
+    started.map_err(|_| "the lane takes no event".to_owned())?;
     for link in 0..plan.links() {
         let options = ConnectOptions {
             backoff: Backoff {
@@ -90,6 +98,7 @@ pub(super) fn salt() -> u64 {
 struct Client {
     codec: SeataCodec,
     plan: Plan,
+    connect_within: Duration,
     progress: bool,
     shared: Arc<Shared>,
 }
@@ -103,6 +112,8 @@ struct Shared {
 }
 
 enum Event {
+    /// The first: starts the clock of connecting.
+    Start,
     Opened(SessionId, usize),
     Closed(SessionId, usize),
 }
@@ -110,6 +121,7 @@ enum Event {
 struct LoadLane {
     load: Option<Load>,
     plan: Plan,
+    connect_within: Duration,
     table: ExceptionTable,
     sessions: Vec<Option<SessionId>>,
     links: HashMap<SessionId, usize>,
@@ -161,6 +173,7 @@ impl Handler for Client {
             connect_until: None,
             next_line: None,
             plan: self.plan.clone(),
+            connect_within: self.connect_within,
             progress: self.progress,
             shared: self.shared.clone(),
         }
@@ -254,12 +267,13 @@ impl LoadLane {
         if self.connect_until.is_some() {
             return None;
         }
-        self.connect_until = Some(now + CONNECT_WITHIN);
+        self.connect_until = Some(now + self.connect_within);
         Some(Load::new(self.plan.clone(), now))
     }
 
     fn take(&mut self, load: &mut Load, now: Instant, input: LaneInput<Client>) {
         match input {
+            LaneInput::Event(Event::Start) => {}
             LaneInput::Event(Event::Opened(session, link)) => {
                 self.sessions[link] = Some(session);
                 self.links.insert(session, link);
@@ -291,7 +305,7 @@ impl LoadLane {
             self.shared.finish(Ok((load, self.plan.duration)));
         } else if load.begun().is_none() && self.connect_until.is_some_and(|until| now >= until) {
             let (have, want) = (load.registered(), self.plan.links());
-            let within = CONNECT_WITHIN.as_secs();
+            let within = self.connect_within.as_secs_f64();
             self.shared.finish(Err(format!(
                 "{have} of {want} connections registered within {within} s"
             )));
@@ -343,6 +357,4 @@ fn head() -> FrameHead {
 }
 
 const LANE: LaneId = LaneId(0);
-/// How long connecting and registering may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const LINE_PERIOD: Duration = Duration::from_secs(1);
