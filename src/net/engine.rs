@@ -32,7 +32,7 @@ pub(crate) struct Engine<H: Handler> {
     /// Sessions to be written at the end of the turn.
     pub(crate) dirty: Vec<Key>,
     /// Sessions whose life has ended, still in their slots.
-    pub(crate) dead: Vec<Key>,
+    pub(crate) dead: VecDeque<Key>,
     /// Sessions not read because too many bytes wait in all.
     pub(crate) starved: Vec<Key>,
     pub(crate) gather: Gather<H>,
@@ -85,7 +85,7 @@ impl<H: Handler> Engine<H> {
             app_timers: BTreeMap::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
-            dead: Vec::new(),
+            dead: VecDeque::new(),
             starved: Vec::new(),
             gather: Gather::new(Arc::clone(&shared.lanes)),
             blocking: Blocking::new(shared, blocking),

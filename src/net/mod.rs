@@ -1,4 +1,25 @@
 //! The event-loop runtime: sockets, timers, sessions, workers. Knows nothing of Seata, is usable alone.
+//!
+//! One thread, the [`Reactor`], owns every socket. An application is a [`Handler`] (what happens) with a [`Codec`] (how
+//! bytes become messages) and, if it has work that takes longer than a moment, a [`Lane`] (state with its own queue and
+//! thread). Everything else hands the reactor something to do through a cheap, cloneable handle: [`Session`], [`Handle`],
+//! [`Lanes`].
+//!
+//! # Guarantees
+//!
+//! - The reactor's thread waits for nothing but readiness: no lane, pool, name server or slow peer holds it up.
+//! - A session sees `on_open`, its messages in order, and exactly one `on_close` with the reason; nothing after it.
+//! - A peer that does not read, and a lane that does not keep up, stop the reading of the sessions concerned. Nothing is
+//!   dropped for it, and no queue grows beyond its limit.
+//! - A panic in a codec or a callback ends one session. A panic in a lane ends the reactor, with an error.
+//! - Under load there is about one read and one write for all that a session brought in a turn, no wake-up and no
+//!   allocation (`tests/net`, `tests/net_alloc.rs`). When idle there is no system call.
+//!
+//! # Left out
+//!
+//! TLS, WebSocket, compression, datagrams and unix sockets; `transport` is where they will go. Windows.
+//!
+//! Follows network.md, parts B and C. `examples/echo.rs` is a complete program.
 
 mod backoff;
 mod blocking;

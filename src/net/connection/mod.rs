@@ -56,6 +56,8 @@ pub(crate) struct Connection<H: Handler, S> {
     pub(crate) out: Outgoing,
     /// A message for which its lane or the elastic pool had no room.
     stalled: Option<Stalled<In<H>>>,
+    /// Somebody will call [`Connection::unblock`]: there is no use in trying before.
+    blocked: bool,
     calls: BTreeMap<u64, Waiting<In<H>>>,
     timers: Timers,
     /// Milliseconds since the epoch at which the peer last took bytes, or had none to take.
@@ -113,6 +115,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             need: 1,
             out: Outgoing::new(key, &config),
             stalled: None,
+            blocked: false,
             calls: BTreeMap::new(),
             timers: Timers::default(),
             progress: tick,
@@ -168,13 +171,19 @@ impl<H: Handler, S: Stream> Connection<H, S> {
     }
 
     /// Reading may go on: the reason it was paused for is gone.
-    pub(crate) fn resumed(&mut self, engine: &mut Engine<H>) {
+    fn resumed(&mut self, engine: &mut Engine<H>) {
         // The pause was ours, so the peer's silence starts anew.
         self.session
             .inner
             .last_active
             .store(engine.tick().0, Ordering::Relaxed);
         self.mark_ready(engine);
+    }
+
+    /// What the session waited for (a lane, the pool, memory) has room again.
+    pub(crate) fn unblock(&mut self, engine: &mut Engine<H>) {
+        self.blocked = false;
+        self.resumed(engine);
     }
 
     /// Something happened that concerns the life of the session.
@@ -211,7 +220,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 }
                 if !self.dead {
                     self.dead = true;
-                    engine.dead.push(self.key);
+                    engine.dead.push_back(self.key);
                 }
             }
         }
@@ -321,7 +330,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             return;
         }
         let inner = &self.session.inner;
-        let paused = self.life.receives() && !self.wants_input(engine);
+        let paused = self.life.receives() && (self.blocked || !self.wants_input(engine));
         if inner.touched.swap(false, Ordering::Relaxed) || paused {
             inner.last_active.store(engine.tick().0, Ordering::Relaxed);
         }

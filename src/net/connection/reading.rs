@@ -31,7 +31,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         if self.life.discards() {
             return self.discard(engine);
         }
-        if !self.retry_stalled(engine) {
+        if self.blocked || !self.retry_stalled(engine) {
             return;
         }
         let home = Arc::clone(&engine.shared);
@@ -193,6 +193,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             };
             if waits {
                 engine.metrics.lane_pauses += 1;
+                self.blocked = true;
                 self.stalled = Some(Stalled {
                     target,
                     message: back,
@@ -219,6 +220,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
     /// Reads once. `None`: there is nothing more to do in this visit.
     fn receive(&mut self, engine: &mut Engine<H>, limit: usize) -> Option<usize> {
         if engine.is_overfull() {
+            self.blocked = true;
             engine.starved.push(self.key);
             return None;
         }

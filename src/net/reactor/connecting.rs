@@ -133,7 +133,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let Some(connector) = self.connectors.get_mut(&id) else {
             return;
         };
-        let wait = connector.links[link].retry.failed();
+        let draining = self.engine.draining;
+        let wait = connector.links[link].retry.failed().filter(|_| !draining);
         let again = wait.map(|wait| self.engine.now + wait);
         connector.links[link].state = match wait {
             Some(wait) => {
@@ -234,25 +235,37 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         }
     }
 
-    /// Ends a connector: attempts are dropped, sessions closed gracefully.
-    pub(super) fn disconnect(&mut self, id: ConnectorId, reason: CloseReason) {
-        let Some(connector) = self.connectors.remove(&id) else {
+    /// Gives up what a connector attempts; its live sessions stay for now.
+    pub(super) fn end_attempts(&mut self, id: ConnectorId) {
+        let Some(connector) = self.connectors.get_mut(&id) else {
             return;
         };
-        for link in connector.links {
+        for link in &mut connector.links {
             match link.state {
+                LinkState::Live(_) => continue,
                 LinkState::Waiting(timer) => self.engine.cancel_timer(&mut Some(timer)),
                 LinkState::Connecting(key) => {
                     if let Some(Slot::Connecting(mut attempt)) = self.slots.remove(key) {
                         self.engine.cancel_timer(&mut attempt.timer);
                     }
                 }
-                LinkState::Live(key) => {
-                    if let Some(Slot::Session(session)) = self.slots.get_mut(key) {
-                        session.incident(&mut self.engine, Incident::Close(reason));
-                    }
-                }
                 LinkState::Idle | LinkState::Resolving | LinkState::Ended => {}
+            }
+            link.state = LinkState::Ended;
+        }
+    }
+
+    /// Ends a connector: attempts are dropped, sessions closed gracefully.
+    pub(super) fn disconnect(&mut self, id: ConnectorId, reason: CloseReason) {
+        self.end_attempts(id);
+        let Some(connector) = self.connectors.remove(&id) else {
+            return;
+        };
+        for link in connector.links {
+            if let LinkState::Live(key) = link.state
+                && let Some(Slot::Session(session)) = self.slots.get_mut(key)
+            {
+                session.incident(&mut self.engine, Incident::Close(reason));
             }
         }
     }

@@ -45,8 +45,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let shared = Arc::clone(&self.engine.shared);
         shared.lanes.start_drain();
         self.engine.blocking.start_drain();
-        let idle: Vec<ConnectorId> = self.connectors.keys().copied().collect();
-        for id in idle {
+        let connectors: Vec<ConnectorId> = self.connectors.keys().copied().collect();
+        for id in connectors {
             self.end_attempts(id);
         }
         let lanes = Lanes {
@@ -128,19 +128,6 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             && self.engine.shared.lanes.is_quiet()
             && self.engine.blocking.is_quiet()
             && !self.any_session(|session| session.has_calls() || session.is_stalled())
-    }
-
-    /// Attempts of a connector are given up; its sessions go with all others.
-    fn end_attempts(&mut self, id: ConnectorId) {
-        let live = self.connectors.get(&id).is_some_and(|connector| {
-            connector
-                .links
-                .iter()
-                .any(|l| matches!(l.state, super::LinkState::Live(_)))
-        });
-        if !live {
-            self.disconnect(id, CloseReason::Shutdown);
-        }
     }
 
     fn for_each_session(&mut self, incident: Incident) {

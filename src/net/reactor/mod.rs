@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use super::config::{Config, ConnectOptions, IdleStrategy, ListenOptions, SessionConfig};
 use super::connection::Connection;
-use super::connector::{Connecting, Connector, LinkState};
+use super::connector::{Connecting, Connector};
 use super::driver::SocketOptions;
 use super::driver::{Clock, Driver, Event, Listener, ListenerOptions, MioDriver, Monotonic};
 use super::endpoint::{Endpoint, HostPort};

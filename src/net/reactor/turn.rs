@@ -67,7 +67,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// Buries the sessions whose life has ended. Whether there were any.
     pub(super) fn reap(&mut self) -> bool {
         let any = !self.engine.dead.is_empty();
-        while let Some(key) = self.engine.dead.pop() {
+        while let Some(key) = self.engine.dead.pop_front() {
             let Some(Slot::Session(_)) = self.slots.get(key) else {
                 continue;
             };
@@ -258,7 +258,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     fn resume(&mut self, keys: Vec<Key>) {
         for key in keys {
             if let Some(Slot::Session(session)) = self.slots.get_mut(key) {
-                session.resumed(&mut self.engine);
+                session.unblock(&mut self.engine);
             }
         }
     }
