@@ -2,7 +2,7 @@
 
 use seamio::sim::disk::SimDisk;
 use seamio::tc::store::journal::disk::Disk;
-use seamio::tc::store::journal::{Damage, OpenError, read_segment, read_snapshot};
+use seamio::tc::store::journal::{Damage, OpenError, read_segment, read_snapshot, verify_disk};
 use seamio::tc::store::{Durable, JournalStore, Outcome, Seq, Store};
 
 use crate::crash::small;
@@ -259,15 +259,15 @@ fn records_of_an_earlier_use_are_never_read() {
 #[test]
 fn sound_frames_behind_a_torn_one_are_broken_for_good() {
     use seamio::sim::disk::Fault;
-    let mut torn = 0;
-    for seed in 0..60 {
+    let (mut torn, mut lost) = (0, 0);
+    for seed in 0..100 {
         let disk = SimDisk::new(seed);
         let mut config = small();
-        config.segment_bytes = 64 << 10;
-        config.first_segment_bytes = 64 << 10;
+        config.segment_bytes = 12 << 10;
+        config.first_segment_bytes = 12 << 10;
         let mut store = JournalStore::open_inline(disk.clone(), config.clone()).expect("opens");
         let mut history = History::new(seed);
-        for _ in 0..30 {
+        for _ in 0..120 {
             let operation = history.next();
             let (outcome, _) = run(&mut store, operation.clone());
             history.learn(&operation, &outcome);
@@ -276,14 +276,25 @@ fn sound_frames_behind_a_torn_one_are_broken_for_good() {
         disk.set_fault(disk.operations() + 1, Fault::Power);
         assert!(matches!(store.poll_sync(), Some(Durable::Failed(_))));
         let disk = disk.crash();
-        let store = JournalStore::open_inline(disk.clone(), config.clone()).expect("opens");
-        torn += usize::from(store.durable() == Seq(0));
+        torn += usize::from(verify_disk(&disk).expect("is sound").torn);
+        let mut store = JournalStore::open_inline(disk.clone(), config.clone()).expect("opens");
+        assert!(!verify_disk(&disk).expect("is sound").torn);
+        lost += usize::from(store.durable() == Seq(0));
+        // The same operations again: their frames end where the torn ones did.
+        let mut again = History::new(seed);
+        for _ in 0..20 {
+            let operation = again.next();
+            let (outcome, _) = run(&mut store, operation.clone());
+            again.learn(&operation, &outcome);
+        }
+        store.flush();
+        store.poll_sync();
         let (back, image) = (store.durable(), store.image());
         drop(store);
         let again = JournalStore::open_inline(disk, config).expect("opens");
         assert!(again.durable() == back && again.image() == image);
     }
-    assert!(torn > 5, "{torn}");
+    assert!(torn > 5 && lost > 5, "{torn} {lost}");
 }
 
 /// A full disk: begins are refused in time, decisions go on, and when there is room again everything does.

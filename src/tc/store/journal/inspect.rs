@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::super::state::State;
-use super::disk::Directory;
+use super::disk::{Directory, Disk};
 use super::record::{self, Record};
 use super::segment::{self, Frames, SegmentHead};
 use super::{OpenError, recovery, snapshot};
@@ -43,9 +43,17 @@ pub struct Report {
 ///
 /// What would stop a start.
 pub fn verify(directory: &Path) -> Result<Report, OpenError> {
+    verify_disk(&Directory::look(directory))
+}
+
+/// As [`verify`], on any disk.
+///
+/// # Errors
+///
+/// What would stop a start.
+pub fn verify_disk<D: Disk>(disk: &D) -> Result<Report, OpenError> {
     let mut frames = 0;
-    let disk = Directory::look(directory);
-    let contents = recovery::read(&disk, &mut |_, _, walked| {
+    let contents = recovery::read(disk, &mut |_, _, walked| {
         frames += walked.frames.len() as u64;
     })?;
     Ok(report(&contents, frames))

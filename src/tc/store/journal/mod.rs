@@ -24,6 +24,7 @@ pub mod disk;
 mod frame;
 mod inspect;
 mod keeper;
+mod opening;
 mod record;
 mod recovery;
 mod segment;
@@ -41,11 +42,13 @@ use std::time::Duration;
 
 use disk::{Directory, Disk};
 use keeper::Keeper;
-use segment::SegmentHead;
+use opening::open;
 use threads::Threads;
 use writer::{Batch, Progress, SPARES_MAX, Writer};
 
-pub use inspect::{Report, inspect, read_records, read_segment, read_snapshot, verify};
+pub use inspect::{
+    Report, inspect, read_records, read_segment, read_snapshot, verify, verify_disk,
+};
 
 use super::change::Change;
 use super::state::State;
@@ -596,107 +599,6 @@ fn tell_keeper<D: Disk>(keeper: &mut Keeper<D>, progress: &Progress) {
         Progress::SpareUsed(id) => keeper.handle_spare_used(*id),
         Progress::Late(head) => keeper.handle_late(*head),
     }
-}
-
-struct Opened<D: Disk> {
-    state: State,
-    writer: Writer<D>,
-    keeper: Keeper<D>,
-    shared: Arc<Shared>,
-}
-
-/// Recovers a journal and makes it ready to be written.
-fn open<D: Disk>(disk: D, config: &JournalConfig) -> Result<Opened<D>, OpenError> {
-    let contents = recovery::read(&disk, &mut |_, _, _| {})?;
-    recovery::settle(&disk, &contents)?;
-    let journal_id = contents.journal_id.unwrap_or_else(|| disk.new_identity());
-    let highest = contents.segments.iter().map(|found| found.head.id).max();
-    let mut next_id = highest.unwrap_or(0) + 1;
-    let used = contents
-        .segments
-        .iter()
-        .rposition(|found| found.last.is_some());
-    let mut writer = None;
-    let mut spares = VecDeque::new();
-    let mut full = VecDeque::new();
-    let mut free = VecDeque::new();
-    for (index, found) in contents.segments.iter().enumerate() {
-        let open = || -> Result<_, OpenError> {
-            let file = disk.open(&found.name);
-            let file = file.map_err(|error| OpenError::io(&found.name, error))?;
-            Ok(segment::Segment {
-                head: found.head,
-                file,
-                end: found.end,
-            })
-        };
-        match used {
-            Some(used) if index == used => writer = Some(open()?),
-            Some(used) if index < used => match found.last {
-                Some(last) if last > contents.snapshot => full.push_back(found.head),
-                _ => free.push_back(found.head),
-            },
-            // One that lacks bytes is no good as a spare: it was cut by hand.
-            _ if found.missing > 0 || spares.len() as u64 >= SPARES_MAX => {
-                free.push_back(SegmentHead {
-                    size: found.head.size - found.missing,
-                    ..found.head
-                });
-            }
-            _ => spares.push_back(open()?),
-        }
-    }
-    let active = match writer.or_else(|| spares.pop_front()) {
-        Some(active) => active,
-        None => {
-            let head = SegmentHead {
-                journal_id,
-                id: next_id,
-                size: config.first_segment_bytes,
-            };
-            next_id += 1;
-            segment::create(&disk, head)
-                .map_err(|error| OpenError::io("the first segment", error))?
-        }
-    };
-    let writer = Writer {
-        disk: disk.clone(),
-        journal_id,
-        active,
-        spares,
-        durable: contents.state.seq().0,
-        sync_delay: config.sync_delay,
-        urgent_bytes: config.first_segment_bytes,
-        frame_bytes: config.batch_bytes(),
-        buffer: Vec::new(),
-    };
-    let keeper = Keeper {
-        disk,
-        journal_id,
-        segment_bytes: config.segment_bytes,
-        spares_wanted: config.spare_segments,
-        spares: writer.spares.len(),
-        compact_bytes: config.compact_bytes,
-        full,
-        free,
-        snapshot: contents.snapshot,
-        next_id,
-    };
-    let shared = Arc::new(Shared::default());
-    shared.durable.store(writer.durable, Ordering::Release);
-    shared.room.store(writer.room(), Ordering::Release);
-    log::info!(
-        "journal: recovered up to record {}: {} live transactions, {} records behind the snapshot",
-        writer.durable,
-        contents.state.stats().globals,
-        contents.replayed
-    );
-    Ok(Opened {
-        state: contents.state,
-        writer,
-        keeper,
-        shared,
-    })
 }
 
 /// The items of a state in the order of a snapshot.
