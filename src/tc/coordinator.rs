@@ -1,13 +1,6 @@
 //! The coordinator as a value: messages, store completions and time go in, answers, branch calls and store operations
 //! come out. It has no socket, clock, thread or random source and keeps nothing on disk (design.md 4).
 //!
-//! # How to drive it
-//!
-//! Feed inputs with `handle_*`. After each batch drain [`Coordinator::poll_operation`] into a
-//! [`Store`](super::store::Store) and feed its completions back until both are empty, flush the store, tell how far it
-//! is durable with [`Coordinator::handle_durable`], then drain [`Coordinator::poll_output`]. Call
-//! [`Coordinator::handle_timeout`] when [`Coordinator::next_deadline`] has come.
-//!
 //! # What it guarantees
 //!
 //! - All work on one xid is done in the order it came, one store operation at a time; so every decision has one order.
@@ -88,7 +81,12 @@ pub enum CloseReason {
     StoreFailed,
 }
 
-/// The coordinator. See the [module](self).
+/// The coordinator as a value.
+///
+/// Feed inputs with `handle_*`. After each batch drain [`poll_operation`](Self::poll_operation) into a
+/// [`Store`](super::store::Store) and feed its completions back until both are empty, flush the store, tell how far it
+/// is durable with [`handle_durable`](Self::handle_durable), then drain [`poll_output`](Self::poll_output). Call
+/// [`handle_timeout`](Self::handle_timeout) when [`next_deadline`](Self::next_deadline) has come.
 #[derive(Debug)]
 pub struct Coordinator {
     pub(super) config: CoordinatorConfig,

@@ -39,8 +39,7 @@ pub(super) struct Entry {
 /// Something to be done with one xid, in turn.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Begin, with what is known but the xid.
-    Begin(Reply, Box<NewGlobal>),
+    Begin(Reply, Box<Birth>),
     Commit(Reply),
     Rollback(Reply),
     Status(Reply),
@@ -71,6 +70,16 @@ pub(super) enum Work {
     Finish(End),
     /// The locks of a rollback that was given up.
     ReleaseLocks,
+}
+
+/// A transaction to begin, under whatever xid is free.
+#[derive(Debug)]
+pub(super) struct Birth {
+    pub(super) application_id: Text,
+    pub(super) transaction_service_group: Text,
+    pub(super) name: Text,
+    pub(super) timeout_ms: i32,
+    pub(super) begin_ms: i64,
 }
 
 /// What a completion belongs to.
@@ -177,9 +186,13 @@ impl Coordinator {
         };
         let xid = xid.clone();
         match work {
-            Work::Begin(_, global) => Operation::Begin(NewGlobal {
+            Work::Begin(_, birth) => Operation::Begin(NewGlobal {
                 xid,
-                ..NewGlobal::clone(global)
+                application_id: birth.application_id.clone(),
+                transaction_service_group: birth.transaction_service_group.clone(),
+                name: birth.name.clone(),
+                timeout_ms: birth.timeout_ms,
+                begin_ms: birth.begin_ms,
             }),
             Work::Commit(_) => decide(Decision::Commit),
             Work::Rollback(_) => decide(Decision::Rollback),

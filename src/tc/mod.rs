@@ -22,6 +22,7 @@ mod requests;
 mod roster;
 mod saga;
 pub mod server;
+mod settlement;
 mod stats;
 pub mod store;
 #[cfg(test)]

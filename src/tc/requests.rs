@@ -4,10 +4,10 @@ use super::admission::{Shown, Topic};
 use super::answers::{self, Asked, Refusal, Shape, failed};
 use super::application_data;
 use super::coordinator::{ChannelId, CloseReason, Coordinator, Now};
-use super::global::{Entry, Pending, Work};
+use super::global::{Birth, Entry, Pending, Work};
 use super::lock;
 use super::outbox::Reply;
-use super::store::{Global, NewGlobal, Operation, Outcome, Seq, Tombstone};
+use super::store::{Global, Operation, Outcome, Seq, Tombstone};
 use crate::proto::codec::Rpc;
 use crate::proto::message::{
     BranchRegister, BranchReport, GlobalBegin, GlobalEnd, MergeResult, Message, RegisterResponse,
@@ -148,9 +148,7 @@ impl Coordinator {
         let Some(context) = self.roster.context(reply.channel) else {
             return;
         };
-        let global = NewGlobal {
-            // Replaced by the one that is offered to the store.
-            xid: Xid::new("-", 1),
+        let birth = Birth {
             application_id: context.application_id.clone(),
             transaction_service_group: context.transaction_service_group.clone(),
             name: request.transaction_name,
@@ -158,11 +156,11 @@ impl Coordinator {
             begin_ms: now.wall_ms,
         };
         self.beginning += 1;
-        self.begin(now, reply, Box::new(global), 0);
+        self.begin(now, reply, Box::new(birth), 0);
     }
 
     /// Offers the store a new transaction under the next id.
-    pub(super) fn begin(&mut self, now: Now, reply: Reply, global: Box<NewGlobal>, tries: u32) {
+    pub(super) fn begin(&mut self, now: Now, reply: Reply, birth: Box<Birth>, tries: u32) {
         let xid = Xid::new(&self.config.advertised, self.ids.next_id());
         let entry = Entry {
             busy: true,
@@ -172,9 +170,9 @@ impl Coordinator {
         // A request for an xid that nobody was told yet may be at the store: it has to stay in order.
         if let Some(earlier) = earlier {
             self.globals.insert(xid, earlier);
-            return self.begin(now, reply, global, tries);
+            return self.begin(now, reply, birth, tries);
         }
-        self.start(now, xid, Work::Begin(reply, global), tries);
+        self.start(now, xid, Work::Begin(reply, birth), tries);
     }
 
     fn refuse_begin(&mut self, now: Now, reply: Reply, code: ExceptionCode, reason: &str) {
@@ -320,7 +318,7 @@ impl Coordinator {
         now: Now,
         xid: &Xid,
         reply: Reply,
-        global: &NewGlobal,
+        birth: &Birth,
         outcome: Outcome,
         after: Seq,
     ) {
@@ -329,8 +327,8 @@ impl Coordinator {
             Outcome::Done => {
                 self.stats.begun += 1;
                 self.note_status(xid, Some(GlobalStatus::Begin));
-                self.arm_deadline(now, xid, global.begin_ms, global.timeout_ms);
-                log::debug!("xid={xid} event=begun timeout_ms={}", global.timeout_ms);
+                self.arm_deadline(now, xid, birth.begin_ms, birth.timeout_ms);
+                log::debug!("xid={xid} event=begun timeout_ms={}", birth.timeout_ms);
                 return self.answer(reply, after, answers::begun(xid.as_text().clone()));
             }
             Outcome::Limit(_) => ExceptionCode::BeginFailed,

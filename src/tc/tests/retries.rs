@@ -355,15 +355,16 @@ fn decisions_go_on_after_a_restart_as_soon_as_an_rm_registers() {
     }
 }
 
-#[test]
-fn only_begins_are_refused_at_a_limit_and_the_text_names_it() {
-    let begin = || {
-        Message::GlobalBegin(GlobalBegin {
-            timeout_ms: 60_000,
-            transaction_name: "n".into(),
-        })
-    };
-    let refused = |world: &mut World, channel| match world.ask(channel, begin()) {
+fn begin_message() -> Message {
+    Message::GlobalBegin(GlobalBegin {
+        timeout_ms: 60_000,
+        transaction_name: "n".into(),
+    })
+}
+
+/// The text with which a begin is refused.
+fn refused(world: &mut World, channel: ChannelId) -> Text {
+    match world.ask(channel, begin_message()) {
         Message::GlobalBeginResponse(r) => match r.result {
             TxResult::Failed { code, message } => {
                 assert_eq!(code, ExceptionCode::BeginFailed);
@@ -373,7 +374,11 @@ fn only_begins_are_refused_at_a_limit_and_the_text_names_it() {
             TxResult::Success => panic!("begun"),
         },
         other => panic!("{other:?}"),
-    };
+    }
+}
+
+#[test]
+fn only_begins_are_refused_at_a_limit_and_the_text_names_it() {
     let mut world = World::with(CoordinatorConfig {
         globals_max: 2,
         branches_per_global_max: 2,
@@ -393,7 +398,10 @@ fn only_begins_are_refused_at_a_limit_and_the_text_names_it() {
     world.begin(tm);
     world.reply_all();
     assert_eq!(world.told(tm, waiting), Some(Committed));
+}
 
+#[test]
+fn requests_that_wait_count_against_new_begins_only() {
     for (held_max, own_max, name) in [(1, 100, "held_max=1"), (100, 1, "held_per_channel_max=1")] {
         let mut world = World::with(CoordinatorConfig {
             held_max,
@@ -416,7 +424,10 @@ fn only_begins_are_refused_at_a_limit_and_the_text_names_it() {
         world.begin(tm);
         assert_eq!(world.stats().begins_refused, 1);
     }
+}
 
+#[test]
+fn a_limit_of_the_store_and_a_store_that_fails_refuse_a_begin() {
     let mut world = World::over(
         CoordinatorConfig::default(),
         MemoryStore::new(StoreLimits {
@@ -429,7 +440,7 @@ fn only_begins_are_refused_at_a_limit_and_the_text_names_it() {
     assert!(refused(&mut world, tm).contains("live global transactions"));
     world.commit(tm, &xid);
     world.failing = Some(|operation| matches!(operation, Operation::Begin(_)));
-    match world.ask(tm, begin()) {
+    match world.ask(tm, begin_message()) {
         Message::GlobalBeginResponse(r) => assert!(matches!(
             r.result,
             TxResult::Failed {
