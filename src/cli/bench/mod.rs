@@ -10,6 +10,8 @@ mod load;
 mod pair;
 mod reactor;
 mod scenario;
+#[cfg(test)]
+mod scripted;
 mod tally;
 
 use std::time::Duration;
