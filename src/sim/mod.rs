@@ -6,6 +6,8 @@
 //! | [`SimClock`] | time, which moves only when nobody has anything to do |
 //! | [`Network`], [`SimDriver`] | sockets below a reactor: [`net::Driver`](crate::net::Driver) over memory |
 //! | [`Faults`] | what goes wrong, and how often |
+//! | [`Plugs`] | byte connections of scripted peers |
+//! | [`SimServer`] | a coordinator's whole server on such sockets |
 //! | [`disk::SimDisk`] | a directory below a journal: what was not synced may be lost, sector by sector |
 //!
 //! A simulation runs in one thread. [`Network::step`] gives each [`Machine`] (a reactor, a scripted peer) a turn, and
@@ -20,11 +22,15 @@ mod clock;
 pub mod disk;
 mod fault;
 mod network;
+mod plug;
 mod rng;
+mod server;
 mod transfer;
 mod wire;
 
 pub use clock::SimClock;
 pub use fault::Faults;
 pub use network::{Machine, Network, Progress, SimDriver, SimListener, SimStream};
+pub use plug::{News, Plugs};
 pub use rng::Rng;
+pub use server::SimServer;

@@ -366,6 +366,18 @@ pub struct SimStream {
     id: EndId,
 }
 
+impl SimStream {
+    /// Appends what has arrived to `into`, at most `room` bytes; 0 means that the peer finished. For scripted peers, as
+    /// [`Stream::read`] is for reactors.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there, or what broke the connection.
+    pub fn receive(&mut self, into: &mut Vec<u8>, room: usize) -> io::Result<usize> {
+        let mut put = |bytes: &[u8]| into.extend_from_slice(bytes);
+        self.network.lock().take(self.id, room, &mut put)
+    }
+}
+
 impl Stream for SimStream {
     fn read(&mut self, space: &mut ReadSpace<'_>) -> io::Result<usize> {
         self.network.lock().read(self.id, space)

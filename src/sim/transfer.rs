@@ -14,6 +14,18 @@ use super::wire::{Conn, EndId, Happening, Loss, Phase, Source, Step, World};
 
 impl World {
     pub(super) fn read(&mut self, id: EndId, space: &mut ReadSpace<'_>) -> io::Result<usize> {
+        self.take(id, space.remaining(), &mut |bytes| {
+            space.put(bytes);
+        })
+    }
+
+    /// Takes at most `room` bytes that have arrived, in one or two pieces.
+    pub(super) fn take(
+        &mut self,
+        id: EndId,
+        room: usize,
+        put: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<usize> {
         let (split, blocks) = (self.faults.split, self.faults.would_block);
         let (split, blocks) = (self.rng.chance(split), self.rng.chance(blocks));
         let Some(end) = self.end(id) else {
@@ -34,7 +46,7 @@ impl World {
             self.report_later(id);
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let fits = available.min(space.remaining());
+        let fits = available.min(room);
         let count = if split {
             self.rng.size(fits).min(fits)
         } else {
@@ -48,8 +60,8 @@ impl World {
         };
         let (front, back) = end.arrived.as_slices();
         let first = front.len().min(count);
-        space.put(&front[..first]);
-        space.put(&back[..count - first]);
+        put(&front[..first]);
+        put(&back[..count - first]);
         end.arrived.drain(..count);
         end.unread -= count;
         let phase = end.phase;

@@ -240,6 +240,9 @@ impl Clients {
         for what in self.links[link].out_of_patience(env.now) {
             self.lost(env, what);
         }
+        if let Some(conn) = self.links[link].silent(env.now) {
+            wire.lose(env, conn);
+        }
         if let (Some(conn), true) = (self.links[link].conn, env.rng.chance(200)) {
             wire.send(env, conn, true, &Rpc::ping(0), self.links[link].table());
         }
@@ -259,6 +262,7 @@ impl Clients {
             return;
         }
         while let Some(rpc) = wire.take(conn, false, self.links[link].table()) {
+            self.links[link].heard(env.now);
             match &rpc.message {
                 Message::HeartbeatPong | Message::UndoLogDelete(_) => {}
                 Message::BranchCommit(call) => self.take_call(env, link, conn, &rpc, call, true),

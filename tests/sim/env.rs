@@ -96,9 +96,19 @@ impl Env {
     /// Moves time to the next event.
     pub(crate) fn next(&mut self) -> Option<Event> {
         let Reverse((time, _, Slot(event))) = self.queue.pop()?;
-        self.now = time;
+        self.now = self.now.max(time);
         self.events += 1;
         Some(event)
+    }
+
+    /// When the next event happens.
+    pub(crate) fn next_time(&self) -> Option<Micros> {
+        self.queue.peek().map(|Reverse((time, _, _))| *time)
+    }
+
+    /// Time went on without an event.
+    pub(crate) fn advance(&mut self, now: Micros) {
+        self.now = self.now.max(now);
     }
 
     /// The moment as the coordinator sees it; `wall_ms` is its wall clock at the start of the run.

@@ -1,5 +1,7 @@
 //! The coordinator's process: the real coordinator over a store, started, killed and started again.
 
+use std::net::SocketAddr;
+
 use seamio::proto::Text;
 use seamio::proto::codec::Rpc;
 use seamio::proto::message::Message;
@@ -61,7 +63,86 @@ pub(crate) struct Treatment {
     pub(crate) clock_jumps: bool,
 }
 
-/// The machine the coordinator runs on.
+impl Treatment {
+    /// Everything is well from now on.
+    pub(crate) fn heal(&mut self) {
+        *self = Self {
+            sync_max: MS,
+            sync_slow: 0,
+            sync_fails: 0,
+            disk_fills: 0,
+            clock_jumps: false,
+        };
+    }
+
+    /// How long the next sync takes.
+    pub(crate) fn sync_time(&self, env: &mut Env) -> Micros {
+        let most = match env.rng.chance(self.sync_slow) {
+            true => 2 * SECOND,
+            false => self.sync_max,
+        };
+        env.rng.between(50, most)
+    }
+
+    /// A second has passed: the disk may get full, or have room again.
+    pub(crate) fn fill(&self, env: &mut Env, medium: &mut dyn Medium) {
+        if !env.healing && env.rng.chance(self.disk_fills) {
+            let room = env.rng.below(64 << 10);
+            env.trace(format_args!("the disk has room for {room} bytes"));
+            medium.fill(Some(room));
+        } else if env.healing || env.rng.chance(200) {
+            medium.fill(None);
+        }
+        medium.rest();
+    }
+}
+
+/// How a sync that took place ends.
+pub(crate) fn sync_end(env: &mut Env, treatment: &Treatment) -> SyncEnd {
+    match env.rng.chance(treatment.sync_fails) {
+        true if env.rng.chance(500) => SyncEnd::PowerCut,
+        true => SyncEnd::Refused,
+        false => SyncEnd::Fine,
+    }
+}
+
+/// Where the coordinator runs.
+pub(crate) trait Site {
+    /// Shows the running store, if there is one.
+    fn look(&self, look: &mut dyn FnMut(&dyn Store));
+    /// Nothing waits inside.
+    fn is_idle(&self) -> bool;
+    /// The books of the coordinator balance (invariant 32), where they can be seen.
+    fn check_books(&self, checker: &mut Checker);
+    /// The process dies after so many more steps; 0 is now.
+    fn kill_after(&mut self, steps: u32);
+    /// A second has passed.
+    fn rest(&mut self, env: &mut Env);
+    /// Faults end.
+    fn heal(&mut self);
+    /// The process starts.
+    fn start(&mut self, env: &mut Env, checker: &mut Checker, life: u32);
+    /// A connection is accepted. False: nobody listens.
+    fn open(&mut self, env: &Env, checker: &mut Checker, conn: u64, peer: SocketAddr) -> bool;
+    /// Bytes arrived.
+    fn arrive(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, conn: u64);
+    /// A connection is gone.
+    fn gone(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, conn: u64);
+    /// The coordinator's timer fired.
+    fn wake(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, life: u32);
+    /// A sync ended.
+    fn synced(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, life: u32);
+    /// Lets time of its own pass, not beyond the next event. False: it is there.
+    fn advance(&mut self, _env: &mut Env, _wire: &mut Wire, _checker: &mut Checker) -> bool {
+        false
+    }
+    /// A hash over what happened inside.
+    fn hash(&self) -> u64 {
+        0
+    }
+}
+
+/// A machine with the coordinator itself, driven as a server drives it.
 pub(crate) struct Host {
     medium: Box<dyn Medium>,
     process: Option<Process>,
@@ -107,215 +188,6 @@ impl Host {
         }
     }
 
-    /// The running store.
-    pub(crate) fn store(&self) -> Option<&dyn Store> {
-        self.process.as_ref().map(|p| &*p.store)
-    }
-
-    /// Nothing is live and nothing waits for a sync.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.process.as_ref().is_some_and(|p| {
-            let stats = p.coordinator.stats();
-            stats.held == 0 && stats.parked == 0 && stats.drives == 0
-        })
-    }
-
-    /// The books of the coordinator balance (invariant 32).
-    pub(crate) fn check_books(&self, checker: &mut Checker) {
-        let Some(process) = &self.process else { return };
-        let stats = process.coordinator.stats();
-        let ended = stats.committed + stats.rolled_back + stats.timed_out + stats.finished;
-        if stats.begun + stats.recovered != ended + stats.live as u64 {
-            checker.broken(32, format!("the books do not balance: {stats:?}"));
-        }
-        if stats.live != process.store.stats().globals {
-            let kept = process.store.stats().globals;
-            checker.broken(
-                32,
-                format!("{} live transactions, the store has {kept}", stats.live),
-            );
-        }
-    }
-
-    /// The process dies after so many more steps; 0 is now.
-    pub(crate) fn kill_after(&mut self, steps: u32) {
-        self.kill_in = Some(steps);
-    }
-
-    /// A second has passed.
-    pub(crate) fn rest(&mut self, env: &mut Env) {
-        if !env.healing && env.rng.chance(self.treatment.disk_fills) {
-            let room = env.rng.below(64 << 10);
-            env.trace(format_args!("the disk has room for {room} bytes"));
-            self.medium.fill(Some(room));
-        } else if env.healing || env.rng.chance(200) {
-            self.medium.fill(None);
-        }
-        self.medium.rest();
-    }
-
-    /// Faults end: the disk is quick and whole from now on.
-    pub(crate) fn heal(&mut self) {
-        self.kill_in = None;
-        self.treatment = Treatment {
-            sync_max: MS,
-            sync_slow: 0,
-            sync_fails: 0,
-            disk_fills: 0,
-            clock_jumps: false,
-        };
-    }
-
-    /// The process starts.
-    pub(crate) fn start(&mut self, env: &mut Env, checker: &mut Checker, life: u32) {
-        if life != self.life || self.process.is_some() {
-            return;
-        }
-        if self.treatment.clock_jumps && life > 0 && env.rng.chance(300) {
-            self.wall_ms += env.rng.between(0, 7_200_000) as i64 - 3_600_000;
-        }
-        let mut store = match self.medium.open() {
-            Ok(store) => store,
-            Err(text) => return checker.broken(21, format!("the store cannot be opened: {text}")),
-        };
-        checker.recovered(&mut *store);
-        let now = env.clock(self.wall_ms);
-        let mut ids = IdGenerator::new(1, now.wall_ms);
-        match self.bug {
-            HostBug::IdsRepeat => ids = IdGenerator::new(1, 0),
-            _ => ids.not_below(store.highest_id()),
-        }
-        let mut coordinator = Coordinator::new(self.config.clone(), ids, now);
-        let bug = self.bug;
-        store.scan(&mut |global| {
-            let mut global = global.clone();
-            if bug == HostBug::ForwardRollback {
-                global.branches.reverse();
-            }
-            if bug != HostBug::TimersLost || global.status != GlobalStatus::Begin {
-                coordinator.handle_recovered(now, &global);
-            }
-        });
-        env.trace(format_args!("start life {life} wall {}", now.wall_ms));
-        self.process = Some(Process {
-            coordinator,
-            store,
-            wake_at: None,
-        });
-    }
-
-    /// A connection was accepted. False: nobody listens.
-    pub(crate) fn open(
-        &mut self,
-        env: &Env,
-        checker: &mut Checker,
-        conn: u64,
-        peer: std::net::SocketAddr,
-    ) -> bool {
-        let now = env.clock(self.wall_ms);
-        let Some(process) = &mut self.process else {
-            return false;
-        };
-        checker.opened(conn, peer);
-        process.coordinator.handle_open(now, ChannelId(conn), peer);
-        self.newest = conn;
-        true
-    }
-
-    /// Bytes arrived.
-    pub(crate) fn arrive(
-        &mut self,
-        env: &mut Env,
-        wire: &mut Wire,
-        checker: &mut Checker,
-        conn: u64,
-    ) {
-        if !matches!(wire.arrive(env, conn, true), Arrival::Some) {
-            return;
-        }
-        let now = env.clock(self.wall_ms);
-        while let Some(process) = &mut self.process {
-            let channel = ChannelId(conn);
-            let table = process.coordinator.exception_table(channel);
-            let Some(rpc) = wire.take(conn, true, table) else {
-                break;
-            };
-            env.trace(format_args!("conn {conn} -> {} {:?}", rpc.id, rpc.message));
-            checker.arrived(conn, &rpc);
-            process.coordinator.handle_message(now, channel, rpc);
-        }
-        self.pump(env, wire, checker);
-    }
-
-    /// A connection is gone.
-    pub(crate) fn gone(
-        &mut self,
-        env: &mut Env,
-        wire: &mut Wire,
-        checker: &mut Checker,
-        conn: u64,
-    ) {
-        if !wire.gone(conn, true) {
-            return;
-        }
-        let now = env.clock(self.wall_ms);
-        let Some(process) = &mut self.process else {
-            return;
-        };
-        checker.closed(conn);
-        process.coordinator.handle_closed(now, ChannelId(conn));
-        self.pump(env, wire, checker);
-    }
-
-    /// The coordinator's timer fired.
-    pub(crate) fn wake(
-        &mut self,
-        env: &mut Env,
-        wire: &mut Wire,
-        checker: &mut Checker,
-        life: u32,
-    ) {
-        let now = env.clock(self.wall_ms);
-        let Some(process) = self.process.as_mut().filter(|_| life == self.life) else {
-            return;
-        };
-        process.wake_at = None;
-        if process
-            .coordinator
-            .next_deadline()
-            .is_some_and(|at| at <= now.instant)
-        {
-            process.coordinator.handle_timeout(now);
-        }
-        self.pump(env, wire, checker);
-    }
-
-    /// A sync ended.
-    pub(crate) fn synced(
-        &mut self,
-        env: &mut Env,
-        wire: &mut Wire,
-        checker: &mut Checker,
-        life: u32,
-    ) {
-        if life != self.life || self.process.is_none() {
-            return;
-        }
-        let end = match env.rng.chance(self.treatment.sync_fails) {
-            true if env.rng.chance(500) => SyncEnd::PowerCut,
-            true => SyncEnd::Refused,
-            false => SyncEnd::Fine,
-        };
-        let durable = self.process.as_ref().map_or(Seq(0), |p| p.store.durable());
-        if self.medium.synced(end, &mut env.rng) {
-            env.trace(format_args!("sync failed: {end:?}"));
-            checker.sync_failed(durable);
-        }
-        if !self.step(env, wire) {
-            self.pump(env, wire, checker);
-        }
-    }
-
     /// Carries out what the coordinator wants until it wants nothing more.
     fn pump(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker) {
         loop {
@@ -335,11 +207,7 @@ impl Host {
             }
         }
         if self.medium.begin_sync() {
-            let most = match env.rng.chance(self.treatment.sync_slow) {
-                true => 2 * SECOND,
-                false => self.treatment.sync_max,
-            };
-            let delay = env.rng.between(50, most);
+            let delay = self.treatment.sync_time(env);
             env.after(delay, Event::Synced { life: self.life });
         }
         let Some(process) = &mut self.process else {
@@ -508,6 +376,160 @@ impl Host {
             _ => {}
         }
         (to, rpc)
+    }
+}
+
+impl Site for Host {
+    fn look(&self, look: &mut dyn FnMut(&dyn Store)) {
+        if let Some(process) = &self.process {
+            look(&*process.store);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.process.as_ref().is_some_and(|p| {
+            let stats = p.coordinator.stats();
+            stats.held == 0 && stats.parked == 0 && stats.drives == 0
+        })
+    }
+
+    fn check_books(&self, checker: &mut Checker) {
+        let Some(process) = &self.process else { return };
+        let stats = process.coordinator.stats();
+        let ended = stats.committed + stats.rolled_back + stats.timed_out + stats.finished;
+        if stats.begun + stats.recovered != ended + stats.live as u64 {
+            checker.broken(32, format!("the books do not balance: {stats:?}"));
+        }
+        if stats.live != process.store.stats().globals {
+            let kept = process.store.stats().globals;
+            checker.broken(
+                32,
+                format!("{} live transactions, the store has {kept}", stats.live),
+            );
+        }
+    }
+
+    fn kill_after(&mut self, steps: u32) {
+        self.kill_in = Some(steps);
+    }
+
+    fn rest(&mut self, env: &mut Env) {
+        self.treatment.fill(env, &mut *self.medium);
+    }
+
+    fn heal(&mut self) {
+        self.kill_in = None;
+        self.treatment.heal();
+    }
+
+    fn start(&mut self, env: &mut Env, checker: &mut Checker, life: u32) {
+        if life != self.life || self.process.is_some() {
+            return;
+        }
+        if self.treatment.clock_jumps && life > 0 && env.rng.chance(300) {
+            self.wall_ms += env.rng.between(0, 7_200_000) as i64 - 3_600_000;
+        }
+        let mut store = match self.medium.open() {
+            Ok(store) => store,
+            Err(text) => return checker.broken(21, format!("the store cannot be opened: {text}")),
+        };
+        checker.recovered(&mut *store);
+        let now = env.clock(self.wall_ms);
+        let mut ids = IdGenerator::new(1, now.wall_ms);
+        match self.bug {
+            HostBug::IdsRepeat => ids = IdGenerator::new(1, 0),
+            _ => ids.not_below(store.highest_id()),
+        }
+        let mut coordinator = Coordinator::new(self.config.clone(), ids, now);
+        let bug = self.bug;
+        store.scan(&mut |global| {
+            let mut global = global.clone();
+            if bug == HostBug::ForwardRollback {
+                global.branches.reverse();
+            }
+            if bug != HostBug::TimersLost || global.status != GlobalStatus::Begin {
+                coordinator.handle_recovered(now, &global);
+            }
+        });
+        env.trace(format_args!("start life {life} wall {}", now.wall_ms));
+        self.process = Some(Process {
+            coordinator,
+            store,
+            wake_at: None,
+        });
+    }
+
+    fn open(&mut self, env: &Env, checker: &mut Checker, conn: u64, peer: SocketAddr) -> bool {
+        let now = env.clock(self.wall_ms);
+        let Some(process) = &mut self.process else {
+            return false;
+        };
+        checker.opened(conn, peer);
+        process.coordinator.handle_open(now, ChannelId(conn), peer);
+        self.newest = conn;
+        true
+    }
+
+    fn arrive(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, conn: u64) {
+        if !matches!(wire.arrive(env, conn, true), Arrival::Some) {
+            return;
+        }
+        let now = env.clock(self.wall_ms);
+        while let Some(process) = &mut self.process {
+            let channel = ChannelId(conn);
+            let table = process.coordinator.exception_table(channel);
+            let Some(rpc) = wire.take(conn, true, table) else {
+                break;
+            };
+            env.trace(format_args!("conn {conn} -> {} {:?}", rpc.id, rpc.message));
+            checker.arrived(conn, &rpc);
+            process.coordinator.handle_message(now, channel, rpc);
+        }
+        self.pump(env, wire, checker);
+    }
+
+    fn gone(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, conn: u64) {
+        if !wire.gone(conn, true) {
+            return;
+        }
+        let now = env.clock(self.wall_ms);
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        checker.closed(conn);
+        process.coordinator.handle_closed(now, ChannelId(conn));
+        self.pump(env, wire, checker);
+    }
+
+    fn wake(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, life: u32) {
+        let now = env.clock(self.wall_ms);
+        let Some(process) = self.process.as_mut().filter(|_| life == self.life) else {
+            return;
+        };
+        process.wake_at = None;
+        if process
+            .coordinator
+            .next_deadline()
+            .is_some_and(|at| at <= now.instant)
+        {
+            process.coordinator.handle_timeout(now);
+        }
+        self.pump(env, wire, checker);
+    }
+
+    fn synced(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, life: u32) {
+        if life != self.life || self.process.is_none() {
+            return;
+        }
+        let end = sync_end(env, &self.treatment);
+        let durable = self.process.as_ref().map_or(Seq(0), |p| p.store.durable());
+        if self.medium.synced(end, &mut env.rng) {
+            env.trace(format_args!("sync failed: {end:?}"));
+            checker.sync_failed(durable);
+        }
+        if !self.step(env, wire) {
+            self.pump(env, wire, checker);
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) struct Link {
     warps: BTreeMap<i32, Vec<i32>>,
     gathered: Vec<(i32, Message)>,
     next_id: i32,
+    heard: Micros,
 }
 
 /// How long a client waits for an answer.
@@ -71,6 +72,7 @@ impl Link {
             warps: BTreeMap::new(),
             gathered: Vec::new(),
             next_id: 1,
+            heard: 0,
         }
     }
 
@@ -83,6 +85,7 @@ impl Link {
     pub(crate) fn connected(&mut self, env: &mut Env, wire: &mut Wire, conn: u64) {
         self.conn = Some(conn);
         self.ready = false;
+        self.heard = env.now;
         if env.rng.chance(300) {
             let ping = Rpc::ping(self.id());
             wire.send(env, conn, true, &ping, self.table());
@@ -165,7 +168,7 @@ impl Link {
             match self.pending.remove(&id) {
                 Some((what, _)) => found.push((what, message)),
                 // It came after its request was given up.
-                None if id < self.next_id => {}
+                None if id <= self.next_id => {}
                 None => return Err(format!("an answer {id} to no request")),
             }
         }
@@ -182,6 +185,16 @@ impl Link {
             .into_values()
             .map(|(what, _)| what)
             .collect()
+    }
+
+    /// Something came from the coordinator.
+    pub(crate) fn heard(&mut self, now: Micros) {
+        self.heard = now;
+    }
+
+    /// The connection, if nothing has come over it for too long.
+    pub(crate) fn silent(&self, now: Micros) -> Option<u64> {
+        self.conn.filter(|_| self.heard + 25 * SECOND <= now)
     }
 
     /// Requests that have waited for too long are given up.

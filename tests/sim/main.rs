@@ -8,8 +8,9 @@
 //!
 //! - `SEAMIO_SIM_SEEDS=2000 cargo test --test sim seeds` runs that many seeds from `SEAMIO_SIM_FIRST` (default 0).
 //! - `SEAMIO_SIM_SEED=7 cargo test --test sim seeds` runs one and shows its trace when it fails.
+//! - `whole_server` does the same with the whole server on a simulated network instead of the coordinator alone.
 //!
-//! Left out: SAGA (its engine decides, so "one decision" does not apply), and the sockets, which `net` simulates.
+//! Left out: SAGA (its engine decides, so "one decision" does not apply).
 
 mod checker;
 mod clients;
@@ -18,6 +19,7 @@ mod host;
 mod journal;
 mod link;
 mod medium;
+mod server;
 mod shadow;
 mod wire;
 mod world;
@@ -31,6 +33,8 @@ use world::{Ending, Options, run};
 
 /// Seeds of a run in which nobody asks for another number.
 const SEEDS: u64 = 300;
+/// The same for the whole server, whose every turn is simulated.
+const SERVER_SEEDS: u64 = 40;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -44,68 +48,84 @@ fn needs_assertions() {
     }
 }
 
-fn show(seed: u64, ending: &Ending) -> String {
+fn show(seed: u64, test: &str, ending: &Ending) -> String {
     let Some(violation) = &ending.violation else {
         return String::new();
     };
     format!(
-        "seed {seed}: invariant {}: {} (at {:.6} s; SEAMIO_SIM_SEED={seed} cargo test --test sim seeds)",
+        "seed {seed}: invariant {}: {} (at {:.6} s; SEAMIO_SIM_SEED={seed} cargo test --test sim {test})",
         violation.invariant,
         violation.text,
         ending.simulated as f64 / SECOND as f64,
     )
 }
 
-#[test]
+/// Runs the seeds that the environment names, or `usual` ones.
 #[allow(clippy::disallowed_methods)]
-fn seeds() {
+fn run_seeds(test: &str, options: Options, usual: u64) {
     needs_assertions();
     if let Some(seed) = number("SEAMIO_SIM_SEED") {
         let ending = run(
             seed,
             Options {
                 keep_lines: true,
-                ..Options::default()
+                ..options
             },
         );
         println!(
-            "{ending:?}",
-            ending = (ending.hash, ending.events, ending.counts)
+            "{:016x}, {} events, {:?}",
+            ending.hash, ending.events, ending.counts
         );
         if ending.violation.is_some() {
             ending.lines.iter().for_each(|line| println!("{line}"));
-            panic!("{}", show(seed, &ending));
+            panic!("{}", show(seed, test, &ending));
         }
         return;
     }
     let first = number("SEAMIO_SIM_FIRST").unwrap_or(0);
-    let count = number("SEAMIO_SIM_SEEDS").unwrap_or(SEEDS);
+    let count = number("SEAMIO_SIM_SEEDS").unwrap_or(usual);
     let start = Instant::now();
     let (mut simulated, mut events, mut failures) = (0, 0, Vec::new());
     let mut counts = checker::Counts::default();
     for seed in first..first + count {
-        let ending = run(seed, Options::default());
+        let ending = run(seed, options);
         simulated += ending.simulated;
         events += ending.events;
         counts.add(&ending.counts);
         if ending.violation.is_some() {
-            let line = show(seed, &ending);
+            let line = show(seed, test, &ending);
             println!("{line}");
             failures.push(line);
         }
     }
     let real = start.elapsed().as_secs_f64();
+    let simulated = simulated as f64 / SECOND as f64;
     println!(
-        "{count} seeds: {events} events, {:.0} s simulated in {real:.1} s: {:.0} times real time; {counts:?}",
-        simulated as f64 / SECOND as f64,
-        simulated as f64 / SECOND as f64 / real,
+        "{test}: {count} seeds: {events} events, {simulated:.0} s simulated in {real:.1} s: {:.0} times real time; \
+         {counts:?}",
+        simulated / real,
     );
+    let failed = failures.len();
     assert!(
-        failures.is_empty(),
-        "{} of {count} seeds failed; the first: {}",
-        failures.len(),
+        failed == 0,
+        "{failed} of {count} seeds failed; the first: {}",
         failures[0]
     );
+}
+
+#[test]
+fn seeds() {
+    run_seeds("seeds", Options::default(), SEEDS);
+}
+
+/// The same with the reactor, the codec at its edge and the server's lane in between, and with the network's own faults.
+#[test]
+fn whole_server() {
+    let options = Options {
+        server: true,
+        ..Options::default()
+    };
+    run_seeds("whole_server", options, SERVER_SEEDS);
 }
 
 #[test]

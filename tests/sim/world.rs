@@ -1,13 +1,17 @@
 //! One run: the world of a seed, its faults, its healing, and what came of it.
 
+use seamio::sim::Faults;
 use seamio::tc::CoordinatorConfig;
+use seamio::tc::server::ServerConfig;
+use seamio::tc::store::Store;
 
 use crate::checker::{Checker, Counts, Violation};
 use crate::clients::{Clients, Manners};
 use crate::env::{Env, Event, MS, Micros, SECOND};
-use crate::host::{Host, HostBug, Treatment};
+use crate::host::{Host, HostBug, Site, Treatment};
 use crate::journal::JournalMedium;
 use crate::medium::{DiskBug, Medium, OperationLog};
+use crate::server::ServerSite;
 use crate::wire::{Weather, Wire};
 
 /// What a run is made of, besides its seed.
@@ -17,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) host_bug: HostBug,
     /// No fault but one: the process is killed after so many steps.
     pub(crate) kill_at: Option<u32>,
+    /// The whole server under the simulated network, not the coordinator alone.
+    pub(crate) server: bool,
     /// Which store; none: the seed chooses.
     pub(crate) journal: Option<bool>,
     pub(crate) keep_lines: bool,
@@ -28,6 +34,7 @@ impl Default for Options {
             disk_bug: DiskBug::None,
             host_bug: HostBug::None,
             kill_at: None,
+            server: false,
             journal: None,
             keep_lines: false,
         }
@@ -54,6 +61,9 @@ const HEALING: Micros = 300 * SECOND;
 pub(crate) fn run(seed: u64, options: Options) -> Ending {
     let mut world = World::new(seed, options);
     while world.checker.violation.is_none() {
+        if world.advance() {
+            continue;
+        }
         let Some(event) = world.env.next() else { break };
         if world.env.healing && world.is_over() {
             world.finish();
@@ -68,7 +78,7 @@ pub(crate) fn run(seed: u64, options: Options) -> Ending {
     }
     Ending {
         violation: world.checker.violation,
-        hash: world.env.hash(),
+        hash: world.env.hash() ^ world.host.hash(),
         events: world.env.events,
         killed: world.checker.counts.recoveries > 1,
         simulated: world.env.now,
@@ -80,7 +90,7 @@ pub(crate) fn run(seed: u64, options: Options) -> Ending {
 struct World {
     env: Env,
     wire: Wire,
-    host: Host,
+    host: Box<dyn Site>,
     clients: Clients,
     checker: Checker,
     plan: Plan,
@@ -167,7 +177,21 @@ impl World {
         env.at(faults_until, Event::Heal);
         env.after(SECOND, Event::Fault);
         env.after(SECOND, Event::Audit);
-        let mut host = Host::new(medium, config, treatment, options.host_bug);
+        let mut host: Box<dyn Site> = match options.server {
+            false => Box::new(Host::new(medium, config, treatment, options.host_bug)),
+            true => {
+                let config = ServerConfig {
+                    advertised_host: "10.0.0.100".to_owned(),
+                    advertised_port: Some(8091),
+                    listen: "0.0.0.0:8091".parse().expect("an address"),
+                    node: 1,
+                    coordinator: config,
+                    ..ServerConfig::default()
+                };
+                let faults = Faults::storm(&mut env.rng);
+                Box::new(ServerSite::new(medium, config, treatment, seed, faults))
+            }
+        };
         if let Some(steps) = options.kill_at {
             host.kill_after(steps);
         }
@@ -224,9 +248,7 @@ impl World {
             }
             Event::Fault => self.fault(),
             Event::Audit => {
-                if let Some(store) = host.store() {
-                    checker.audit(store);
-                }
+                host.look(&mut |store| checker.audit(store));
                 host.check_books(checker);
                 host.rest(env);
                 env.after(SECOND, Event::Audit);
@@ -239,6 +261,11 @@ impl World {
                 clients.heal();
             }
         }
+    }
+
+    fn advance(&mut self) -> bool {
+        self.host
+            .advance(&mut self.env, &mut self.wire, &mut self.checker)
     }
 
     fn fault(&mut self) {
@@ -277,10 +304,10 @@ impl World {
 
     /// Nothing is left to do, and has not been for two seconds.
     fn is_over(&mut self) -> bool {
-        let empty = self.host.store().is_some_and(|store| {
-            let stats = store.stats();
-            stats.globals == 0 || self.plan.failures
-        });
+        let mut empty = false;
+        let failures = self.plan.failures;
+        let look = &mut |store: &dyn Store| empty = store.stats().globals == 0 || failures;
+        self.host.look(look);
         if !(empty && self.host.is_idle() && self.clients.is_done()) {
             self.quiet_since = None;
             return false;
@@ -296,11 +323,14 @@ impl World {
 
     fn finish(&mut self) {
         self.host.check_books(&mut self.checker);
-        match self.host.store() {
-            Some(store) => self.checker.finish(store, self.plan.failures),
-            None => self
-                .checker
-                .broken(20, "the coordinator is down at the end"),
+        let (checker, failures) = (&mut self.checker, self.plan.failures);
+        let mut up = false;
+        self.host.look(&mut |store| {
+            up = true;
+            checker.finish(store, failures);
+        });
+        if !up {
+            checker.broken(20, "the coordinator is down at the end");
         }
     }
 }

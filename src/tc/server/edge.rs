@@ -19,7 +19,7 @@ use crate::tc::admission::LogGate;
 use crate::tc::codec::{Outgoing, SeataCodec};
 
 /// The handler of all connections.
-pub(super) struct Edge {
+pub(crate) struct Edge {
     codec: SeataCodec,
     connections_per_ip_max: usize,
     first_frame_within: Duration,
@@ -31,7 +31,7 @@ pub(super) struct Edge {
 
 /// Wakes the lane when more is durable. Wakes that the lane has not seen yet are one.
 #[derive(Default)]
-pub(super) struct Wake {
+pub(crate) struct Wake {
     lanes: OnceLock<Lanes<Edge>>,
     pending: Arc<AtomicBool>,
 }
@@ -43,11 +43,11 @@ struct Doors {
 }
 
 /// The coordinator's lane.
-pub(super) const LANE: LaneId = LaneId(0);
+pub(crate) const LANE: LaneId = LaneId(0);
 
 impl Wake {
     /// Never blocks.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let Some(lanes) = self.lanes.get() else {
             return;
         };
@@ -59,7 +59,7 @@ impl Wake {
 }
 
 impl Edge {
-    pub(super) fn new(
+    pub(crate) fn new(
         codec: SeataCodec,
         connections_per_ip_max: usize,
         first_frame_within: Duration,

@@ -23,7 +23,7 @@ use crate::tc::store::Store;
 
 /// What reaches the lane beside messages.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// The coordinator may start: nothing is handled before.
     Start(Box<Start>),
     /// A connection opened.
@@ -39,21 +39,21 @@ pub(super) enum Event {
 }
 
 /// What the lane owns.
-pub(super) struct Start {
-    pub(super) coordinator: Coordinator,
-    pub(super) store: Box<dyn Store>,
-    pub(super) clock: WallClock,
+pub(crate) struct Start {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) clock: WallClock,
 }
 
 /// The wall clock at one moment, carried on by the monotonic one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WallClock {
+pub(crate) struct WallClock {
     instant: Instant,
     wall_ms: i64,
 }
 
 /// Owned by one thread.
-pub(super) struct CoordinatorLane {
+pub(crate) struct CoordinatorLane {
     parts: Option<Start>,
     /// What came before the start.
     early: VecDeque<LaneInput<Edge>>,
@@ -65,7 +65,7 @@ pub(super) struct CoordinatorLane {
 }
 
 impl WallClock {
-    pub(super) fn new(instant: Instant, wall: SystemTime) -> Self {
+    pub(crate) fn new(instant: Instant, wall: SystemTime) -> Self {
         let since = wall
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -75,7 +75,7 @@ impl WallClock {
         }
     }
 
-    pub(super) fn at(&self, instant: Instant) -> Now {
+    pub(crate) fn at(&self, instant: Instant) -> Now {
         let since = instant.saturating_duration_since(self.instant).as_millis();
         let since = i64::try_from(since).unwrap_or(i64::MAX);
         Now {
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Start {
 }
 
 impl CoordinatorLane {
-    pub(super) fn new(pending_wake: Arc<AtomicBool>, stop: Arc<Stop>) -> Self {
+    pub(crate) fn new(pending_wake: Arc<AtomicBool>, stop: Arc<Stop>) -> Self {
         Self {
             parts: None,
             early: VecDeque::new(),

@@ -7,8 +7,8 @@
 //! Odd peers are handled as coordinator.md 5.4, 5.5 and 9 say: what is no frame closes its connection and disturbs no
 //! other, silence closes, an address has a limit of connections. Left out: TLS, HTTP, authentication.
 
-mod edge;
-mod lane;
+pub(crate) mod edge;
+pub(crate) mod lane;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +20,8 @@ use edge::Edge;
 use lane::Event;
 
 use crate::net::{
-    Config, Endpoint, Handle, Limits, ListenOptions, Overflow, Reactor, SessionConfig, Workers,
+    Clock, Config, Driver, Endpoint, Handle, Lanes, Limits, ListenOptions, MioDriver, Monotonic,
+    Overflow, Reactor, SessionConfig, Workers,
 };
 use crate::tc::CoordinatorConfig;
 use crate::tc::codec::SeataCodec;
@@ -93,8 +94,13 @@ pub struct Stopped {
 
 /// A server that listens.
 pub struct Server {
-    reactor: Reactor<Edge>,
-    address: SocketAddr,
+    assembly: Assembly<MioDriver, Monotonic>,
+}
+
+/// Reactor, lane, coordinator and store put together, on the real network or a simulated one.
+pub(crate) struct Assembly<D: Driver, C: Clock> {
+    pub(crate) reactor: Reactor<Edge, D, C>,
+    pub(crate) address: SocketAddr,
     advertised: String,
     recovered: usize,
     stop: Arc<Stop>,
@@ -159,19 +165,65 @@ impl Server {
     ) -> Result<Self, Error> {
         let wake = Arc::new(edge::Wake::default());
         let store = open(StoreWaker(wake.clone()))?;
+        let driver = MioDriver::new().map_err(Error::Network)?;
+        Ok(Self {
+            assembly: Assembly::new(&config, store, wake, driver, Monotonic, clock())?,
+        })
+    }
+
+    /// The address listened on, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.assembly.address
+    }
+
+    /// `host:port` as it stands in xids.
+    pub fn advertised(&self) -> &str {
+        &self.assembly.advertised
+    }
+
+    /// Live transactions found in the store.
+    pub fn recovered(&self) -> usize {
+        self.assembly.recovered
+    }
+
+    /// Stops it from another thread.
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle {
+            handle: self.assembly.reactor.handle(),
+        }
+    }
+
+    /// Serves until it is drained or fails.
+    pub fn run(mut self) -> Result<Stopped, Error> {
+        let ran = self.assembly.reactor.run();
+        match (self.assembly.outcome(), ran) {
+            (Some(Err(failure)), _) => Err(Error::Store(failure)),
+            (_, Err(error)) => Err(Error::Network(error)),
+            (Some(Ok(stopped)), Ok(())) => Ok(stopped),
+            (None, Ok(())) => Err(Error::Network(io::Error::other("the lane ended early"))),
+        }
+    }
+}
+
+impl<D: Driver, C: Clock> Assembly<D, C> {
+    /// Recovers what is in the store and listens.
+    pub(crate) fn new(
+        config: &ServerConfig,
+        store: Box<dyn Store>,
+        wake: Arc<edge::Wake>,
+        driver: D,
+        clock: C,
+        time: (lane::WallClock, Instant),
+    ) -> Result<Self, Error> {
         let stop = Arc::new(Stop::default());
         let codec = SeataCodec {
             frame_bytes_max: config.frame_bytes_max,
         };
         let patience = config.idle_timeout.unwrap_or(FIRST_FRAME_WITHIN);
-        let edge = Edge::new(
-            codec,
-            config.connections_per_ip_max,
-            patience,
-            wake,
-            stop.clone(),
-        );
-        let mut reactor = Reactor::new(net_config(&config), edge).map_err(Error::Network)?;
+        let per_ip_max = config.connections_per_ip_max;
+        let edge = Edge::new(codec, per_ip_max, patience, wake, stop.clone());
+        let mut reactor =
+            Reactor::with(net_config(config), edge, driver, clock).map_err(Error::Network)?;
         let listener = reactor
             .listen(Endpoint::from(config.listen), ListenOptions::default())
             .map_err(|error| Error::Listen(config.listen, error))?;
@@ -179,7 +231,7 @@ impl Server {
             .local_addr(listener)
             .ok_or_else(|| Error::Network(io::Error::other("the listener has no address")))?;
         let _ = stop.handle.set(reactor.handle());
-        let (advertised, recovered) = start(&config, address, store, &reactor)?;
+        let (advertised, recovered) = start(config, address, store, &reactor.lanes(), time)?;
         Ok(Self {
             reactor,
             address,
@@ -189,43 +241,10 @@ impl Server {
         })
     }
 
-    /// The address listened on, with the real port.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// `host:port` as it stands in xids.
-    pub fn advertised(&self) -> &str {
-        &self.advertised
-    }
-
-    /// Live transactions found in the store.
-    pub fn recovered(&self) -> usize {
-        self.recovered
-    }
-
-    /// Stops it from another thread.
-    pub fn handle(&self) -> ServerHandle {
-        ServerHandle {
-            handle: self.reactor.handle(),
-        }
-    }
-
-    /// Serves until it is drained or fails.
-    pub fn run(mut self) -> Result<Stopped, Error> {
-        let ran = self.reactor.run();
-        let outcome = self
-            .stop
-            .outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match (outcome, ran) {
-            (Some(Err(failure)), _) => Err(Error::Store(failure)),
-            (_, Err(error)) => Err(Error::Network(error)),
-            (Some(Ok(stopped)), Ok(())) => Ok(stopped),
-            (None, Ok(())) => Err(Error::Network(io::Error::other("the lane ended early"))),
-        }
+    /// How the lane ended, once; None while it works.
+    pub(crate) fn outcome(&self) -> Option<Result<Stopped, String>> {
+        let outcome = self.stop.outcome.lock();
+        outcome.unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -312,11 +331,11 @@ fn start(
     config: &ServerConfig,
     address: SocketAddr,
     store: Box<dyn Store>,
-    reactor: &Reactor<Edge>,
+    lanes: &Lanes<Edge>,
+    clock: (lane::WallClock, Instant),
 ) -> Result<(String, usize), Error> {
     let port = config.advertised_port.unwrap_or(address.port());
     let advertised = format!("{}:{port}", config.advertised_host);
-    let clock = clock();
     let now = clock.0.at(clock.1);
     let mut ids = IdGenerator::new(config.node, now.wall_ms);
     ids.not_below(store.highest_id());
@@ -335,7 +354,7 @@ fn start(
         store,
         clock: clock.0,
     }));
-    match reactor.lanes().complete(edge::LANE, start) {
+    match lanes.complete(edge::LANE, start) {
         Ok(()) => Ok((advertised, recovered)),
         Err(_) => Err(Error::Network(io::Error::other("the lane takes no event"))),
     }
