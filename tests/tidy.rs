@@ -128,7 +128,11 @@ fn files_stay_readable() {
             ));
         }
     }
-    assert!(long.is_empty(), "a noun is missing in:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "a noun is missing in:\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]
@@ -178,7 +182,11 @@ fn unsafe_stays_in_the_runtime() {
         })
         .map(|(path, _)| path.display().to_string())
         .collect();
-    assert!(wrong.is_empty(), "unsafe outside net:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "unsafe outside net:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]

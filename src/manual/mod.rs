@@ -2,6 +2,10 @@
 //!
 //! | page | for whom |
 //! |---|---|
+//! | [`guarantees`] | who wants to know what can be relied on |
+//! | [`operating`] | who runs a coordinator |
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 
+pub mod guarantees;
 pub mod journal_format;
+pub mod operating;
