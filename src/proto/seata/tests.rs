@@ -1,3 +1,5 @@
+//! Round trips, limits and odd input of the SEATA serializer.
+
 use bytes::{Bytes, BytesMut};
 
 use super::{decode, encode};
