@@ -374,6 +374,11 @@ fn one_address_gets_no_more_than_its_connections() {
 #[test]
 fn running_out_of_descriptors_disturbs_nobody() {
     let mut server = Coordinator::start_after("ulimit -n 40", &["--store", "memory"]);
+    assert!(
+        server.log().contains("the system allows 40 open files"),
+        "{}",
+        server.log()
+    );
     let mut good = Peer::tm(server.address);
     let flood: Vec<_> = (0..100)
         .filter_map(|_| Peer::try_connect(server.address).ok())

@@ -90,6 +90,9 @@ pub(super) fn run(arguments: &ServeArguments) -> Exit {
             .notes
             .push("flag -e has no effect: there is one configuration file".to_owned());
     }
+    serving
+        .notes
+        .extend(few_descriptors(serving.server.connections_max));
     for warning in settings.warnings().iter().chain(&serving.notes) {
         log::warn!("{warning}");
     }
@@ -161,6 +164,22 @@ fn tell_settings(settings: &Settings, serving: &Serving) {
     log::info!("store: {:?}", serving.server.store);
 }
 
+/// A limit of the system that is met before ours is.
+fn few_descriptors(connections_max: usize) -> Option<String> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    // "unlimited" is no number, and enough.
+    let files: usize = line.split_whitespace().next()?.parse().ok()?;
+    (files < connections_max + OWN_DESCRIPTORS).then(|| {
+        format!(
+            "the system allows {files} open files (ulimit -n), too few for \
+             transport.connections-max = {connections_max}"
+        )
+    })
+}
+
 /// The node kept in the data directory; drawn and kept when there is none, only drawn for a store without one.
 fn draw_node(store: &StoreChoice) -> Result<u16, String> {
     let StoreChoice::Journal(dir) = store else {
@@ -226,4 +245,6 @@ fn stop_on_signals(server: ServerHandle, wait: Duration) -> io::Result<()> {
         .map(drop)
 }
 
+/// Sockets and files beside connections.
+const OWN_DESCRIPTORS: usize = 64;
 const SEATA_HOST_FLAG: &str = "-h";
