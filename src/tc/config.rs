@@ -55,9 +55,9 @@ pub struct CoordinatorConfig {
     pub globals_max: usize,
     /// Branches of one global transaction; one more registration is refused.
     pub branches_per_global_max: usize,
-    /// Requests taken and not answered, in all; one more begin is refused.
+    /// Requests whose answers have not left, in all; one more begin is refused. Answers that wait for a slow disk count.
     pub held_max: usize,
-    /// Requests of one connection taken and not answered; one more begin is refused.
+    /// Requests of one connection whose answers have not left; one more begin is refused.
     pub held_per_channel_max: usize,
     /// `server.applicationDataLimit`: UTF-8 bytes of a branch's application data; more is refused.
     pub application_data_max: usize,

@@ -156,8 +156,8 @@ impl Coordinator {
 
     /// A connection will send no more but still reads: it is told to close when it has all its answers.
     pub fn handle_finished(&mut self, channel: ChannelId) {
-        if let Some(after) = self.roster.finish(channel) {
-            self.part(channel, after);
+        if self.roster.finish(channel) {
+            self.part(channel);
         }
     }
 
@@ -204,7 +204,10 @@ impl Coordinator {
 
     /// Everything up to `durable` is on stable storage: what waited for it may go.
     pub fn handle_durable(&mut self, durable: Seq) {
-        self.outbox.ripen(durable);
+        self.outbox.note_durable(durable);
+        while let Some((channel, requests)) = self.outbox.ripen() {
+            self.release(channel, requests);
+        }
     }
 
     /// Carries out what is due. Nothing happens before [`Coordinator::next_deadline`].
@@ -251,7 +254,7 @@ impl Coordinator {
         self.timers.next()
     }
 
-    /// Requests taken and not answered.
+    /// Requests taken whose answer has not left: it is not known, or what it tells is not durable yet.
     pub fn held(&self) -> usize {
         self.held
     }
@@ -315,34 +318,32 @@ impl Coordinator {
 
     /// Answers a request that was counted as held.
     pub(super) fn answer(&mut self, reply: Reply, after: Seq, message: Message) {
-        self.release(reply.channel);
         let channel = reply.channel;
         let table = self.roster.table(channel);
-        self.outbox.answer(reply, after, table, message);
-        if let Some(last) = self.roster.answered(channel, after) {
-            self.part(channel, last);
-        }
+        let released = self.outbox.answer(reply, after, table, message);
+        self.release(channel, released);
     }
 
-    /// Closes a connection behind its last answer.
-    fn part(&mut self, channel: ChannelId, after: Seq) {
+    /// Closes a connection behind its last answer, which may leave already.
+    fn part(&mut self, channel: ChannelId) {
         if self.roster.condemn(channel) {
             let reason = CloseReason::Finished;
-            self.outbox.push(after, Output::Close { channel, reason });
+            self.outbox.push(Seq(0), Output::Close { channel, reason });
         }
     }
 
     /// Gives up a request that no true answer exists for: its connection closes.
     pub(super) fn abandon(&mut self, now: Now, reply: Reply) {
         let channel = reply.channel;
-        self.release(channel);
         // A merged answer must become complete for its place to be given back; it goes nowhere.
-        self.outbox
+        let released = self
+            .outbox
             .answer(reply, Seq(0), None, Message::HeartbeatPong);
+        self.release(channel, released);
         self.close(now, channel, CloseReason::StoreFailed);
     }
 
-    /// Counts a request as held until it is answered.
+    /// Counts a request as held until its answer leaves.
     pub(super) fn hold(&mut self, channel: ChannelId) {
         self.held += 1;
         if let Some(held) = self.roster.held(channel) {
@@ -350,10 +351,13 @@ impl Coordinator {
         }
     }
 
-    fn release(&mut self, channel: ChannelId) {
-        self.held -= 1;
-        if let Some(held) = self.roster.held(channel) {
-            *held -= 1;
+    /// Answers to so many requests of a connection leave.
+    fn release(&mut self, channel: ChannelId, requests: usize) {
+        if requests > 0 {
+            self.held -= requests;
+            if self.roster.release(channel, requests) {
+                self.part(channel);
+            }
         }
     }
 

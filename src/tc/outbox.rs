@@ -1,5 +1,6 @@
 //! What leaves the coordinator, and when: an answer is parked until what it tells is durable, and the answers to a
-//! merged request until all of them are there (wire.md 6.6).
+//! merged request until all of them are there (wire.md 6.6). A request counts as held until its answer is ripe, so that a
+//! slow disk is felt at the door.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -62,12 +63,21 @@ struct Merge {
     ids: Option<Vec<i32>>,
 }
 
+/// Something that waits for the store.
+#[derive(Debug)]
+struct Parked {
+    after: Seq,
+    output: Output,
+    /// How many requests it answers.
+    requests: usize,
+}
+
 /// Answers and calls on their way out.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     ripe: VecDeque<Output>,
     /// Sorted by sequence number; of one number in the order they came.
-    parked: VecDeque<(Seq, Output)>,
+    parked: VecDeque<Parked>,
     durable: Seq,
     merges: Slab<Merge>,
 }
@@ -85,50 +95,68 @@ impl Outbox {
     }
 
     /// Answers a request. `table` is that of its connection; `None` when the connection is gone, and the answer with it.
+    /// Gives how many requests are held no longer: the answer may have to wait, or be the last of several.
     pub(super) fn answer(
         &mut self,
         reply: Reply,
         after: Seq,
         table: Option<ExceptionTable>,
         message: Message,
-    ) {
-        let (after, message) = match reply.merge {
-            None => (after, message),
+    ) -> usize {
+        let (after, message, requests) = match reply.merge {
+            None => (after, message, 1),
             Some((key, place)) => match self.fill(key, place, after, message) {
                 Some(whole) => whole,
-                None => return,
+                None => return 0,
             },
         };
-        if let Some(table) = table {
-            let to = reply.channel;
-            let rpc = reply.rpc(message);
-            self.push(after, Output::Send { to, rpc, table });
-        }
+        let Some(table) = table else {
+            return requests;
+        };
+        let to = reply.channel;
+        let rpc = reply.rpc(message);
+        self.put(after, Output::Send { to, rpc, table }, requests)
     }
 
-    /// Lets an output go once `after` is durable.
+    /// Lets an output that answers nothing go once `after` is durable.
     pub(super) fn push(&mut self, after: Seq, output: Output) {
+        self.put(after, output, 0);
+    }
+
+    /// Gives how many of `requests` are held no longer.
+    fn put(&mut self, after: Seq, output: Output, requests: usize) -> usize {
         if after <= self.durable {
             self.ripe.push_back(output);
-        } else if self.parked.back().is_none_or(|(last, _)| *last <= after) {
-            self.parked.push_back((after, output));
-        } else {
-            let place = self.parked.partition_point(|(seq, _)| *seq <= after);
-            self.parked.insert(place, (after, output));
+            return requests;
         }
+        // What tells of something older than the newest waits with the newest: that is in the same sync or the next one,
+        // and a place in the middle of a long queue would cost a shift of all that is behind it.
+        let last = self.parked.back().map_or(Seq(0), |parked| parked.after);
+        self.parked.push_back(Parked {
+            after: after.max(last),
+            output,
+            requests,
+        });
+        0
     }
 
-    /// Everything up to here is durable.
-    pub(super) fn ripen(&mut self, durable: Seq) {
+    /// Everything up to here is durable. [`Outbox::ripen`] has to follow until it gives none.
+    pub(super) fn note_durable(&mut self, durable: Seq) {
         self.durable = self.durable.max(durable);
-        while self
-            .parked
-            .front()
-            .is_some_and(|(seq, _)| *seq <= self.durable)
-        {
-            let output = self.parked.pop_front().map(|(_, output)| output);
-            self.ripe.extend(output);
+    }
+
+    /// Lets the next output go that has what it waited for: to whom, and how many requests it answers.
+    pub(super) fn ripen(&mut self) -> Option<(ChannelId, usize)> {
+        if self.parked.front()?.after > self.durable {
+            return None;
         }
+        let Parked {
+            output, requests, ..
+        } = self.parked.pop_front()?;
+        let (Output::Send { to: channel, .. } | Output::Close { channel, .. }) = &output;
+        let channel = *channel;
+        self.ripe.push_back(output);
+        Some((channel, requests))
     }
 
     pub(super) fn poll(&mut self) -> Option<Output> {
@@ -140,14 +168,14 @@ impl Outbox {
         self.parked.len()
     }
 
-    /// Takes one answer of a merged request; the whole answer when it was the last.
+    /// Takes one answer of a merged request; when it was the last, the whole answer and how many requests it answers.
     fn fill(
         &mut self,
         key: usize,
         place: usize,
         after: Seq,
         message: Message,
-    ) -> Option<(Seq, Message)> {
+    ) -> Option<(Seq, Message, usize)> {
         let merge = self.merges.get_mut(key)?;
         debug_assert!(
             merge.answers[place].is_none(),
@@ -160,11 +188,12 @@ impl Outbox {
             return None;
         }
         let merge = self.merges.remove(key);
+        let requests = merge.answers.len();
         let messages = merge.answers.into_iter().flatten().collect();
         let message = match merge.ids {
             Some(ids) => Message::BatchResult(BatchResult { messages, ids }),
             None => Message::MergeResult(MergeResult { messages }),
         };
-        Some((merge.after, message))
+        Some((merge.after, message, requests))
     }
 }

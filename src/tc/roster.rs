@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::coordinator::ChannelId;
-use super::store::Seq;
 use crate::proto::Text;
 use crate::proto::status::BranchType;
 use crate::proto::version::{ExceptionTable, PeerVersion};
@@ -35,12 +34,10 @@ struct Channel {
     resources: BTreeMap<Text, Text>,
     /// Branch calls in flight to it.
     calls: BTreeSet<i32>,
-    /// Requests of it taken and not answered.
+    /// Requests of it taken whose answers have not left.
     held: usize,
     /// It sends no more, and closes when everything it asked is answered.
     finishing: bool,
-    /// Up to here the store has to be durable before all of its answers have left.
-    answered: Seq,
     /// It is to be closed: nothing is read from it and nothing sent to it any more.
     condemned: bool,
 }
@@ -119,7 +116,6 @@ impl Roster {
             calls: BTreeSet::new(),
             held: 0,
             finishing: false,
-            answered: Seq(0),
             condemned: false,
         };
         let earlier = self.channels.insert(channel, fresh);
@@ -263,25 +259,29 @@ impl Roster {
         Some(context.map_or_else(ExceptionTable::default, |c| c.version.exception_table()))
     }
 
-    /// It sends no more: whether nothing it asked is unanswered, and what its last answer waits for.
-    pub(super) fn finish(&mut self, channel: ChannelId) -> Option<Seq> {
-        self.channels.get_mut(&channel)?.finishing = true;
-        self.finished(channel)
+    /// It sends no more: whether all its answers have left.
+    pub(super) fn finish(&mut self, channel: ChannelId) -> bool {
+        match self.channels.get_mut(&channel) {
+            Some(channel) => {
+                channel.finishing = true;
+                channel.held == 0
+            }
+            None => false,
+        }
     }
 
-    /// It was answered once more; as [`Roster::finish`] if it sends no more.
-    pub(super) fn answered(&mut self, channel: ChannelId, after: Seq) -> Option<Seq> {
-        let answered = &mut self.channels.get_mut(&channel)?.answered;
-        *answered = after.max(*answered);
-        self.finished(channel)
+    /// So many of its requests are held no longer: whether it sends no more and these were the last.
+    pub(super) fn release(&mut self, channel: ChannelId, requests: usize) -> bool {
+        match self.channels.get_mut(&channel) {
+            Some(channel) => {
+                channel.held -= requests;
+                channel.finishing && channel.held == 0
+            }
+            None => false,
+        }
     }
 
-    fn finished(&self, channel: ChannelId) -> Option<Seq> {
-        let channel = self.channels.get(&channel)?;
-        (channel.finishing && channel.held == 0).then_some(channel.answered)
-    }
-
-    /// The requests of a connection that are taken and not answered; the count may be changed.
+    /// The requests of a connection whose answers have not left; the count may be changed.
     pub(super) fn held(&mut self, channel: ChannelId) -> Option<&mut usize> {
         self.channels.get_mut(&channel).map(|c| &mut c.held)
     }

@@ -1,0 +1,106 @@
+//! What load meets at the door: a disk that stands still, and peers that send more than anybody needs.
+
+use super::*;
+use GlobalStatus::*;
+
+fn begin() -> Message {
+    Message::GlobalBegin(GlobalBegin {
+        timeout_ms: 60_000,
+        transaction_name: "n".into(),
+    })
+}
+
+fn limited(held_max: usize, held_per_channel_max: usize) -> World {
+    World::with(CoordinatorConfig {
+        held_max,
+        held_per_channel_max,
+        ..CoordinatorConfig::default()
+    })
+}
+
+#[test]
+fn answers_behind_a_slow_disk_are_held_and_stop_begins_not_decisions() {
+    for (held_max, per_channel) in [(20, 1000), (1000, 20)] {
+        let mut world = limited(held_max, per_channel);
+        let tm = world.tm("app", "2.2.0");
+        let known = world.begin(tm);
+        world.unsynced = true;
+        let begins: Vec<_> = (0..100).map(|_| world.send(tm, begin())).collect();
+        assert_eq!(world.stats().begins_refused, 80);
+        assert_eq!((world.coordinator.held(), world.stats().parked), (20, 20));
+        for id in &begins[20..] {
+            match world.answer(tm, *id) {
+                Some(Message::GlobalBeginResponse(r)) => assert_ne!(r.result, TxResult::Success),
+                other => panic!("{other:?}"),
+            }
+        }
+        // Decisions are taken, and what they leave behind is counted, so that whoever reads the network can stop.
+        let commits: Vec<_> = (0..10).map(|_| world.start_commit(tm, &known)).collect();
+        assert_eq!(world.stats().commits_decided, 1);
+        assert_eq!(world.coordinator.held(), 30);
+        world.unsynced = false;
+        world.pump();
+        assert_eq!(world.coordinator.held(), 0);
+        for id in commits {
+            assert_eq!(world.told(tm, id), Some(Committed));
+        }
+        for id in &begins[..20] {
+            assert!(world.answer(tm, *id).is_some());
+        }
+        world.begin(tm);
+    }
+}
+
+#[test]
+fn a_merged_request_is_held_until_its_answer_leaves() {
+    let mut world = World::new();
+    let tm = world.tm("app", "1.4.2");
+    world.unsynced = true;
+    let merged = |messages| {
+        Message::MergedWarp(MergedWarp {
+            messages,
+            ids: vec![],
+        })
+    };
+    let id = world.send(tm, merged(vec![begin(), begin(), begin()]));
+    assert_eq!(world.coordinator.held(), 3);
+    // Nobody waits for the answers of a connection that is gone, but they are still there.
+    let other = world.connect("10.0.0.9", 9);
+    world.unsynced = false;
+    world.pump();
+    world.register_tm(other, "app", "1.4.2");
+    world.unsynced = true;
+    world.send(other, merged(vec![begin(), begin()]));
+    world.close(other);
+    assert_eq!(world.coordinator.held(), 2);
+    world.unsynced = false;
+    world.pump();
+    assert_eq!(world.coordinator.held(), 0);
+    assert!(world.answer(tm, id).is_some());
+}
+
+#[test]
+fn an_answer_that_tells_of_something_older_leaves_in_its_turn() {
+    let mut world = World::new();
+    let tm = world.tm("app", "2.2.0");
+    world.unsynced = true;
+    let first = world.send(tm, begin());
+    for _ in 0..3 {
+        world.send(tm, begin());
+    }
+    // It tells of the first begin, whose number is less than what waits already.
+    let xid = {
+        let mut found = None;
+        world.store.scan(&mut |global| {
+            found.get_or_insert_with(|| global.xid.as_text().clone());
+        });
+        found.unwrap()
+    };
+    let status = world.send(tm, Message::GlobalStatus(end(&xid)));
+    assert_eq!(world.answer(tm, first), None);
+    assert_eq!(world.answer(tm, status), None);
+    world.unsynced = false;
+    world.pump();
+    assert_eq!(world.told(tm, status), Some(Begin));
+    assert!(world.answer(tm, first).is_some());
+}
