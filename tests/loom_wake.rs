@@ -1,5 +1,6 @@
 //! Every interleaving of the sleep protocol of `net::wake`, within loom's bounds: no wake-up is lost, and the same test
-//! finds the loss as soon as one step of the protocol is left out. Empty unless built with `--cfg loom`:
+//! finds the loss as soon as one step of the protocol is left out. The same for the signal by which a store tells the lane
+//! that more is durable. Empty unless built with `--cfg loom`:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --test loom_wake --release
@@ -10,8 +11,10 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::sync::{Condvar, Mutex};
 use seamio::net::wake::{self, Fault};
+use seamio::tc::server::signal::Signal;
 
 /// An eventfd with its poll: writes add up, the poll waits until there is one and takes all.
 #[derive(Default)]
@@ -150,4 +153,50 @@ fn without_the_consumers_fence_a_wake_up_is_lost() {
 #[should_panic(expected = "deadlock")]
 fn without_the_producers_fence_a_wake_up_is_lost() {
     exchange(1, 1, 3, Fault::NoProducerFence);
+}
+
+/// A sync thread makes two numbers durable and signals each; the lane sleeps until it has seen the last.
+fn hear_of_the_last_sync(raise: fn(&Signals) -> bool, take: fn(&Signals)) {
+    loom::model(move || {
+        let signals = Arc::new(Signals::default());
+        let syncing = Arc::clone(&signals);
+        let thread = loom::thread::spawn(move || {
+            for number in 1..=2 {
+                syncing.durable.store(number, Ordering::Release);
+                if raise(&syncing) {
+                    syncing.event.write();
+                }
+            }
+        });
+        let mut seen = 0;
+        while seen < 2 {
+            signals.event.poll(); // a lost signal is a deadlock here
+            take(&signals);
+            seen = signals.durable.load(Ordering::Acquire);
+        }
+        thread.join().unwrap();
+    });
+}
+
+#[derive(Default)]
+struct Signals {
+    signal: Signal,
+    /// A signal as it must not be made.
+    flag: AtomicBool,
+    durable: AtomicU64,
+    event: Event,
+}
+
+#[test]
+fn the_lane_always_hears_of_the_last_sync() {
+    hear_of_the_last_sync(|s| s.signal.raise(), |s| s.signal.take());
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn with_a_flag_taken_down_by_a_plain_store_the_last_sync_goes_unheard() {
+    hear_of_the_last_sync(
+        |s| !s.flag.swap(true, Ordering::AcqRel),
+        |s| s.flag.store(false, Ordering::Release),
+    );
 }

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::Stop;
 use super::lane::{CoordinatorLane, Event};
+use super::signal::Signal;
 use crate::net::{
     CloseReason, Cx, Error, Handler, LaneId, Lanes, Refused, Route, Session, SessionConfig,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Edge {
 #[derive(Default)]
 pub(crate) struct Wake {
     lanes: OnceLock<Lanes<Edge>>,
-    pending: Arc<AtomicBool>,
+    pending: Arc<Signal>,
 }
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Wake {
         let Some(lanes) = self.lanes.get() else {
             return;
         };
-        if !self.pending.swap(true, std::sync::atomic::Ordering::AcqRel) {
+        if self.pending.raise() {
             // Refused only when the lane is closed for good.
             let _ = lanes.complete(LANE, Event::Durable);
         }

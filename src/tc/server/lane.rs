@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::edge::Edge;
+use super::signal::Signal;
 use super::{Stop, Stopped};
 use crate::net::{Lane, LaneInput, Outbound, SessionId};
 use crate::proto::codec::decode_rpc;
@@ -57,7 +57,7 @@ pub(crate) struct CoordinatorLane {
     parts: Option<Start>,
     /// What came before the start.
     early: VecDeque<LaneInput<Edge>>,
-    pending_wake: Arc<AtomicBool>,
+    pending_wake: Arc<Signal>,
     stop: Arc<Stop>,
     drain_until: Option<Instant>,
     over: bool,
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Start {
 }
 
 impl CoordinatorLane {
-    pub(crate) fn new(pending_wake: Arc<AtomicBool>, stop: Arc<Stop>) -> Self {
+    pub(crate) fn new(pending_wake: Arc<Signal>, stop: Arc<Stop>) -> Self {
         Self {
             parts: None,
             early: VecDeque::new(),
@@ -115,7 +115,7 @@ impl Lane<Edge> for CoordinatorLane {
         out: &mut Outbound<Edge>,
     ) {
         // Before the store is asked: a wake that comes later is a new one.
-        self.pending_wake.store(false, Ordering::Release);
+        self.pending_wake.take();
         if self.over {
             batch.clear();
             return;

@@ -9,6 +9,8 @@
 
 pub(crate) mod edge;
 pub(crate) mod lane;
+#[doc(hidden)]
+pub mod signal;
 
 use std::io;
 use std::net::SocketAddr;
