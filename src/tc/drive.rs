@@ -28,6 +28,8 @@ pub(super) struct Drive {
     open_from: usize,
     done: usize,
     active: usize,
+    /// A branch answered that it never can.
+    failed: bool,
     /// Steps a commit answer waits for; 0 unless the transaction is Committing.
     sync_left: usize,
     /// The status the store was asked to set last, or the present one.
@@ -106,6 +108,7 @@ impl Drive {
             open_from: 0,
             done: 0,
             active: 0,
+            failed: false,
             sync_left,
             aim: global.status,
             aim_again: None,
@@ -167,6 +170,7 @@ impl Drive {
         step.state = state;
         let is_active = step.is_active();
         self.active = self.active + usize::from(is_active) - usize::from(was_active);
+        self.failed |= state == State::Failed;
         if state == State::Done {
             self.done += 1;
             let waited_for = step.silent || !step.commits_later;
@@ -179,19 +183,17 @@ impl Drive {
     /// Every branch that a commit waits for is done, others are not: the answer need not wait for those.
     pub(super) fn only_later_commits_left(&self) -> bool {
         self.aim == GlobalStatus::Committing
+            && !self.failed
             && self.sync_left == 0
             && self.done < self.steps.len()
             && !self.global.saga
     }
 
-    /// Whether retries have gone on for too long.
-    pub(super) fn gives_up(&self, now: Instant) -> bool {
-        self.retrying
-            && !self.halted
-            && !self.finishing
-            && self.active == 0
-            && self.give_up_at.is_some_and(|at| at <= now)
-            && self.given_up_status().is_some()
+    /// When retries will have gone on for too long, as far as that may happen now: a call in flight is waited for.
+    pub(super) fn gives_up_at(&self) -> Option<Instant> {
+        let may = self.retrying && !self.halted && !self.finishing && self.active == 0;
+        self.give_up_at
+            .filter(|_| may && self.given_up_status().is_some())
     }
 
     /// The status of a transaction whose retries end now.
@@ -208,9 +210,12 @@ impl Drive {
         }
     }
 
-    /// The status after a try that failed.
+    /// The status after a try that failed. One that failed for good counts more, also if that could not be stored yet.
     pub(super) fn retrying_status(&self) -> Option<GlobalStatus> {
         use GlobalStatus::*;
+        if self.failed {
+            return self.failed_status();
+        }
         match self.aim {
             Committing => Some(CommitRetrying),
             Unknown | Rollbacking => Some(RollbackRetrying),

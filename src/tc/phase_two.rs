@@ -110,7 +110,7 @@ impl Coordinator {
                 self.aim(now, xid, Some(to), false);
                 continue;
             }
-            if drive.gives_up(now.instant) {
+            if drive.gives_up_at().is_some_and(|at| at <= now.instant) {
                 return self.give_up(now, xid);
             }
             match drive.next(now.instant, parallel) {
@@ -479,12 +479,8 @@ impl Coordinator {
         let Some(drive) = self.globals.get_mut(xid).and_then(|e| e.drive.as_mut()) else {
             return;
         };
-        let give_up_at = drive
-            .give_up_at
-            .filter(|_| drive.retrying && !drive.halted && drive.given_up_status().is_some());
-        let at = at.map(|at| give_up_at.map_or(at, |g| at.min(g)));
         let again = drive.aim_again.map(|(at, _)| at);
-        let at = [at, again].into_iter().flatten().min();
+        let at = [at, drive.gives_up_at(), again].into_iter().flatten().min();
         if drive.timer.map(|(at, _)| at) == at {
             return;
         }

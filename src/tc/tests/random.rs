@@ -501,7 +501,7 @@ fn random_histories_keep_the_rules_and_finish() {
             let (from, to) = seeds.split_once("..").expect("a range of seeds");
             from.parse::<u64>().expect("a seed")..to.parse().expect("a seed")
         }
-        Err(_) => 0..30,
+        Err(_) => 0..400,
     };
     for seed in seeds {
         if seed % 50 == 0 {
