@@ -197,6 +197,13 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
+        name: "store.journal.sync-delay",
+        kind: time(0),
+        default: "0ms",
+        meaning: "waits so long before each sync of the journal: a slow disk, for measurements",
+        ..PLAIN
+    },
+    Key {
         name: "server.recovery.committing-retry-period",
         kind: time(1),
         default: "1s",

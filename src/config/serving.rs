@@ -50,6 +50,7 @@ impl Serving {
                 application_data_bytes_max: coordinator.application_data_max,
                 ..StoreLimits::default()
             },
+            sync_delay: settings.time("store.journal.sync-delay"),
             coordinator,
             idle_timeout: settings.is_on("transport.heartbeat").then_some(idle),
             frame_bytes_max: settings.size("transport.frame-bytes-max"),

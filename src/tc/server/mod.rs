@@ -50,6 +50,8 @@ pub struct ServerConfig {
     pub store: StoreChoice,
     /// What the store accepts.
     pub store_limits: StoreLimits,
+    /// Waited before each sync of the journal: a slow disk, for measurements. Zero otherwise.
+    pub sync_delay: Duration,
     /// Limits and periods of the coordinator. `advertised` is set by the server.
     pub coordinator: CoordinatorConfig,
     /// Silence after which a connection is closed; None is never.
@@ -135,6 +137,7 @@ impl Default for ServerConfig {
             workers: 0,
             store: StoreChoice::Memory,
             store_limits: StoreLimits::default(),
+            sync_delay: Duration::ZERO,
             coordinator: CoordinatorConfig::default(),
             idle_timeout: Some(Duration::from_secs(15)),
             frame_bytes_max: crate::proto::frame::FRAME_BYTES_MAX,
@@ -152,8 +155,8 @@ impl Server {
     /// See [`Error`]. Nothing is left behind but, for a journal, its directory.
     pub fn bind(config: ServerConfig) -> Result<Self, Error> {
         let choice = config.store.clone();
-        let limits = config.store_limits;
-        Self::bind_with(config, |waker| open_store(&choice, limits, waker))
+        let journal = journal_config(config.store_limits, config.sync_delay);
+        Self::bind_with(config, |waker| open_store(&choice, journal, waker))
     }
 
     /// As [`Server::bind`] with a store of the caller's own; [`ServerConfig::store`] does not count. The store calls the
@@ -298,11 +301,11 @@ impl std::error::Error for Error {}
 
 fn open_store(
     choice: &StoreChoice,
-    limits: StoreLimits,
+    journal: JournalConfig,
     waker: StoreWaker,
 ) -> Result<Box<dyn Store>, Error> {
     let StoreChoice::Journal(dir) = choice else {
-        return Ok(Box::new(MemoryStore::new(limits)));
+        return Ok(Box::new(MemoryStore::new(journal.limits)));
     };
     let notify = Box::new(move |durable| {
         if let Durable::Failed(error) = durable {
@@ -310,20 +313,21 @@ fn open_store(
         }
         waker.wake();
     });
-    match JournalStore::open(dir, journal_config(limits), notify) {
+    match JournalStore::open(dir, journal, notify) {
         Ok(store) => Ok(Box::new(store)),
         Err(error) => Err(Error::Store(format!("{}: {error}", dir.display()))),
     }
 }
 
 /// The default sizes of segments, or larger ones when the limits allow large records.
-fn journal_config(limits: StoreLimits) -> JournalConfig {
+fn journal_config(limits: StoreLimits, sync_delay: Duration) -> JournalConfig {
     let default = JournalConfig::default();
     let least = 4 * (limits.change_bytes_max() as u64 + SEGMENT_SLACK);
     JournalConfig {
         limits,
         segment_bytes: default.segment_bytes.max(least),
         first_segment_bytes: default.first_segment_bytes.max(least),
+        sync_delay,
         ..default
     }
 }
