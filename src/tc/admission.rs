@@ -1,7 +1,8 @@
-//! Limits at the door: when a begin is refused, and how often a peer can make the coordinator write a log line.
+//! Limits at the door: when a registration or a begin is refused, and how often a peer can make the coordinator write a log line.
 //!
 //! Only beginning is ever refused for load, so that what was begun can always be finished.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,47 @@ impl Coordinator {
         } else {
             None
         }
+    }
+}
+
+impl Coordinator {
+    /// Why a registration is refused, if it is. The text names the limit. What the connection serves already counts once.
+    pub(super) fn registration_fault<'a>(
+        &self,
+        channel: ChannelId,
+        application_id: &str,
+        group: &str,
+        resource_ids: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
+        let config = &self.config;
+        let limit = |name: &str, max: usize| Some(format!("limit {name}={max} is met"));
+        if application_id.len().max(group.len()) > config.identity_bytes_max {
+            return limit("identity_bytes_max", config.identity_bytes_max);
+        }
+        let (served, mut bytes) = self.roster.served(channel);
+        let mut fresh = BTreeSet::new();
+        for id in resource_ids {
+            if id.len() > config.resource_id_bytes_max {
+                return limit("resource_id_bytes_max", config.resource_id_bytes_max);
+            }
+            if self.roster.serves(channel, id) || !fresh.insert(id) {
+                continue;
+            }
+            bytes += id.len();
+            if served + fresh.len() > config.resources_per_channel_max {
+                return limit(
+                    "resources_per_channel_max",
+                    config.resources_per_channel_max,
+                );
+            }
+            if bytes > config.resource_bytes_per_channel_max {
+                return limit(
+                    "resource_bytes_per_channel_max",
+                    config.resource_bytes_per_channel_max,
+                );
+            }
+        }
+        None
     }
 }
 

@@ -65,6 +65,12 @@ pub struct CoordinatorConfig {
     pub calls_per_route_max: usize,
     /// Resources that one connection may register; a registration beyond is refused.
     pub resources_per_channel_max: usize,
+    /// UTF-8 bytes of all resource ids of one connection; a registration beyond is refused.
+    pub resource_bytes_per_channel_max: usize,
+    /// UTF-8 bytes of one resource id; a registration with a longer one is refused. No store keeps a branch of it.
+    pub resource_id_bytes_max: usize,
+    /// UTF-8 bytes of an application id, and of a transaction service group; a registration with a longer one is refused.
+    pub identity_bytes_max: usize,
     /// Clients that left and are remembered for [`xa_takeover`](Self::xa_takeover).
     pub departed_max: usize,
 }
@@ -101,6 +107,9 @@ impl Default for CoordinatorConfig {
             application_data_max: 64_000,
             calls_per_route_max: 256,
             resources_per_channel_max: 10_000,
+            resource_bytes_per_channel_max: 4 << 20,
+            resource_id_bytes_max: 16 << 10,
+            identity_bytes_max: 1024,
             departed_max: 65_536,
         }
     }

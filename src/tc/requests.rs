@@ -20,46 +20,49 @@ use crate::xid::{BranchId, Xid};
 impl Coordinator {
     /// A TM or RM introduces itself, for the first time or again.
     pub(super) fn take_registration(&mut self, now: Now, channel: ChannelId, rpc: &Rpc) {
-        let version = Text::from(self.config.server_version.as_str());
-        let response = |identified| RegisterResponse {
-            identified,
-            version,
+        let (version, application, group, resources) = match &rpc.message {
+            Message::RegisterTm(tm) => (
+                &tm.version,
+                &tm.application_id,
+                &tm.transaction_service_group,
+                None,
+            ),
+            Message::RegisterRm(rm) => (
+                &rm.version,
+                &rm.application_id,
+                &rm.transaction_service_group,
+                Some(&rm.resource_ids),
+            ),
+            _ => return,
         };
-        let answer = match &rpc.message {
-            Message::RegisterTm(tm) => {
-                let (application, group) = (&tm.application_id, &tm.transaction_service_group);
-                self.roster
-                    .introduce(channel, &tm.version, application, group);
-                Message::RegisterTmResponse(response(true))
+        let names = || {
+            let listed = resources.into_iter().flat_map(|ids| ids.split(','));
+            listed.filter(|id| !id.trim().is_empty())
+        };
+        let fault = self.registration_fault(channel, application, group, names());
+        match &fault {
+            None => {
+                self.roster.introduce(channel, version, application, group);
+                for id in names() {
+                    self.serve(now, channel, id);
+                }
             }
-            Message::RegisterRm(rm) => {
-                let names = || {
-                    rm.resource_ids
-                        .split(',')
-                        .filter(|id| !id.trim().is_empty())
-                };
-                let count = self.roster.served(channel) + names().count();
-                let fits = count <= self.config.resources_per_channel_max;
-                if fits {
-                    let (application, group) = (&rm.application_id, &rm.transaction_service_group);
-                    self.roster
-                        .introduce(channel, &rm.version, application, group);
-                    for id in names() {
-                        self.serve(now, channel, id);
-                    }
-                } else if let Some(skipped) =
-                    self.gates.admit(Topic::RegistrationRefused, now.instant)
-                {
-                    let max = self.config.resources_per_channel_max;
+            Some(reason) => {
+                if let Some(skipped) = self.gates.admit(Topic::RegistrationRefused, now.instant) {
                     log::warn!(
-                        "channel={} event=registration_refused resources={count} \
-                         resources_per_channel_max={max} skipped={skipped}",
+                        "channel={} event=registration_refused skipped={skipped} reason={reason}",
                         channel.0
                     );
                 }
-                Message::RegisterRmResponse(response(fits))
             }
-            _ => return,
+        }
+        let response = RegisterResponse {
+            identified: fault.is_none(),
+            version: Text::from(self.config.server_version.as_str()),
+        };
+        let answer = match resources {
+            None => Message::RegisterTmResponse(response),
+            Some(_) => Message::RegisterRmResponse(response),
         };
         self.send(Seq(0), channel, rpc.reply(answer));
     }

@@ -32,6 +32,8 @@ struct Channel {
     client_ids: Vec<Text>,
     /// The resources it registered as RM, each with the application it named then.
     resources: BTreeMap<Text, Text>,
+    /// UTF-8 bytes of their ids.
+    resource_bytes: usize,
     /// Branch calls in flight to it.
     calls: BTreeSet<i32>,
     /// Requests of it taken whose answers have not left.
@@ -113,6 +115,7 @@ impl Roster {
             context: None,
             client_ids: Vec::new(),
             resources: BTreeMap::new(),
+            resource_bytes: 0,
             calls: BTreeSet::new(),
             held: 0,
             finishing: false,
@@ -201,6 +204,9 @@ impl Roster {
         let key = Text::from(resource_id);
         let ip = entry.peer.ip();
         let earlier = entry.resources.insert(key.clone(), application.clone());
+        if earlier.is_none() {
+            entry.resource_bytes += resource_id.len();
+        }
         let resource = self.resources.entry(key).or_default();
         resource.at |= at;
         if let Some(earlier) = &earlier {
@@ -218,9 +224,16 @@ impl Roster {
         earlier.is_none()
     }
 
-    /// How many resources a connection serves.
-    pub(super) fn served(&self, channel: ChannelId) -> usize {
-        self.channels.get(&channel).map_or(0, |c| c.resources.len())
+    /// How many resources a connection serves, and the bytes of their ids.
+    pub(super) fn served(&self, channel: ChannelId) -> (usize, usize) {
+        let channel = self.channels.get(&channel);
+        channel.map_or((0, 0), |c| (c.resources.len(), c.resource_bytes))
+    }
+
+    /// Whether a connection serves a resource.
+    pub(super) fn serves(&self, channel: ChannelId, resource_id: &str) -> bool {
+        let channel = self.channels.get(&channel);
+        channel.is_some_and(|c| c.resources.contains_key(resource_id))
     }
 
     /// Notes that a resource holds undo logs.

@@ -104,3 +104,83 @@ fn an_answer_that_tells_of_something_older_leaves_in_its_turn() {
     assert_eq!(world.told(tm, status), Some(Begin));
     assert!(world.answer(tm, first).is_some());
 }
+
+fn try_register_rm(world: &mut World, channel: ChannelId, app: &str, resources: &str) -> bool {
+    let request = Message::RegisterRm(RegisterRm {
+        version: "2.2.0".into(),
+        application_id: app.into(),
+        transaction_service_group: "group".into(),
+        extra_data: Text::new(),
+        resource_ids: resources.into(),
+    });
+    match world.ask(channel, request) {
+        Message::RegisterRmResponse(r) => r.identified,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_registration_makes_the_coordinator_keep_is_bounded_in_bytes() {
+    let mut world = World::with(CoordinatorConfig {
+        resource_id_bytes_max: 20,
+        resource_bytes_per_channel_max: 50,
+        identity_bytes_max: 10,
+        ..CoordinatorConfig::default()
+    });
+    let rm = world.connect("10.0.0.3", 3);
+    let long = "a".repeat(21);
+    assert!(!try_register_rm(&mut world, rm, "app", &long));
+    assert!(!try_register_rm(&mut world, rm, &"b".repeat(11), "r"));
+    let dump = format!("{:?}", world.coordinator);
+    assert!(!dump.contains(&long) && !dump.contains("bbbbbbbbbbb"));
+    let (one, two, three) = ("c".repeat(20), "d".repeat(20), "e".repeat(11));
+    assert!(try_register_rm(
+        &mut world,
+        rm,
+        "app",
+        &format!("{one},{two}")
+    ));
+    assert!(!try_register_rm(&mut world, rm, "app", &three));
+    assert!(try_register_rm(&mut world, rm, "app", &three[1..]));
+    // Another connection has its own share, and a closed one gives everything back.
+    let other = world.connect("10.0.0.3", 4);
+    assert!(try_register_rm(&mut world, other, "app", &three));
+    let tm = world.connect("10.0.0.3", 5);
+    for (application, group) in [
+        ("b".repeat(11), "g".to_owned()),
+        ("b".into(), "g".repeat(11)),
+    ] {
+        let request = Message::RegisterTm(RegisterTm {
+            version: "2.2.0".into(),
+            application_id: application.as_str().into(),
+            transaction_service_group: group.as_str().into(),
+            extra_data: Text::new(),
+        });
+        match world.ask(tm, request) {
+            Message::RegisterTmResponse(r) => assert!(!r.identified),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_full_set_of_resources_may_be_registered_again() {
+    let mut world = World::with(CoordinatorConfig {
+        resources_per_channel_max: 100,
+        resource_bytes_per_channel_max: 500,
+        ..CoordinatorConfig::default()
+    });
+    let rm = world.connect("10.0.0.3", 3);
+    let all: Vec<_> = (0..100).map(|i| format!("r{i:04}")).collect();
+    let all = all.join(",");
+    for _ in 0..3 {
+        assert!(try_register_rm(&mut world, rm, "app", &all));
+    }
+    assert!(try_register_rm(
+        &mut world,
+        rm,
+        "app",
+        &format!("{all},r0001,r0001")
+    ));
+    assert!(!try_register_rm(&mut world, rm, "app", &format!("{all},x")));
+}
