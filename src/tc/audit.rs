@@ -18,6 +18,13 @@ impl Coordinator {
         if stats.begun + stats.recovered != ended + stats.live as u64 {
             return Err(format!("the books do not balance: {stats:?}"));
         }
+        for (resource, xid) in self.calls.waiting() {
+            let drive = self.globals.get(xid).and_then(|entry| entry.drive.as_ref());
+            let mut steps = drive.into_iter().flat_map(|drive| &drive.steps);
+            if !steps.any(|step| step.waits && step.resource_id == *resource) {
+                return Err(format!("{xid}: in line for {resource}, and waits no more"));
+            }
+        }
         let (mut live, mut drives, mut calling) = (0, 0, 0);
         for (xid, entry) in &self.globals {
             live += usize::from(entry.status.is_some());

@@ -111,6 +111,13 @@ impl Calls {
         }
     }
 
+    /// Who waits for which resource.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (&Text, &Xid)> {
+        let all = self.waiting.iter();
+        all.flat_map(|(resource, xids)| xids.iter().map(move |xid| (resource, xid)))
+    }
+
     /// A resource came back: whoever waits for it goes to `woken`. False when nobody does.
     pub(super) fn wake(&mut self, resource_id: &str) -> bool {
         let Some((resource, waiting)) = self.waiting.remove_entry(resource_id) else {

@@ -509,6 +509,8 @@ impl Coordinator {
             let Some((resource, xid)) = self.calls.woken.pop_front() else {
                 break;
             };
+            // A try that failed meanwhile may have put it in line again.
+            self.calls.wait_no_more(&resource, &xid);
             if let Some(drive) = self.drive(&xid) {
                 for i in 0..drive.steps.len() {
                     let step = &mut drive.steps[i];

@@ -150,6 +150,12 @@ impl Coordinator {
         if let Some(requester) = requester {
             self.answer_live(requester.reply, requester.asked, global.status, after);
         }
+        // What the drive that is gone still wanted to tell the store would move the new one. An end stands: the engine said so.
+        if let Some(entry) = self.globals.get_mut(xid) {
+            let outdated =
+                |work: &Work| matches!(work, Work::SetStatus { .. } | Work::EndBranch(_));
+            entry.waiting.retain(|work| !outdated(work));
+        }
         let wait = match global.status {
             Committing | Rollbacking => self.config.saga_silence,
             CommitRetrying | AsyncCommitting => self.config.commit_retry_first,

@@ -4,6 +4,7 @@ mod begin;
 mod channels;
 mod clock;
 mod decisions;
+mod failures;
 mod load;
 mod phase_two;
 mod random;

@@ -325,3 +325,22 @@ fn an_operator_stop_reported_by_nobody_but_kept_is_not_driven() {
         assert_eq!(world.stored_status(&xid), Some(stopped));
     }
 }
+
+#[test]
+fn a_report_is_not_undone_by_an_answer_to_an_earlier_call() {
+    let (mut world, tm, engine, xid) = world("2.2.0");
+    world.start_rollback(tm, &xid);
+    let call = world.call();
+    world.asleep = true;
+    let reported = world.send(engine, report(&xid, Some(CommitRetrying)));
+    world.reply(&call, PhaseTwoRollbackFailedRetryable);
+    world.asleep = false;
+    world.pump();
+    assert!(world.answer(engine, reported).is_some());
+    assert_eq!(world.stored_status(&xid), Some(CommitRetrying));
+    world.advance(secs(2));
+    let call = world.call();
+    assert!(call.commit, "the engine went forward");
+    world.reply(&call, PhaseTwoCommitted);
+    assert_eq!(world.stored_status(&xid), None);
+}
