@@ -364,4 +364,6 @@ pub struct StoreStats {
     pub syncs: u64,
     /// Bytes written.
     pub bytes_written: u64,
+    /// Bytes of the log that no snapshot stands for, without the part that is being written.
+    pub uncompacted_bytes: u64,
 }

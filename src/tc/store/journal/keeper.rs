@@ -6,12 +6,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use super::OpenError;
 use super::disk::Disk;
 use super::recovery;
 use super::segment::{self, Segment, SegmentHead};
 use super::snapshot;
+use super::{OpenError, is_full};
 
 /// Owns every file but the segment that is being written and the spare ones that are handed out.
 #[derive(Debug)]
@@ -31,7 +33,10 @@ pub(super) struct Keeper<D: Disk> {
     pub(super) free: VecDeque<SegmentHead>,
     /// Of the newest snapshot; 0 without one.
     pub(super) snapshot: u64,
-    pub(super) next_id: u64,
+    /// Of the next segment, whoever makes it.
+    pub(super) next_id: Arc<AtomicU64>,
+    /// The writer found the disk full, and no spare segment was made since.
+    pub(super) starved: bool,
 }
 
 /// What a step did.
@@ -41,6 +46,8 @@ pub(super) enum Step<F> {
     Spare(Segment<F>),
     /// A snapshot was written, of so many bytes.
     Compacted(u64),
+    /// No snapshot could be made. It costs much to try, so the next try should wait a while.
+    NotCompacted(OpenError),
     /// A segment that nothing needs was removed.
     Removed,
     /// There is nothing to do.
@@ -54,14 +61,23 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// The writer took a spare segment.
-    pub(super) fn handle_spare_used(&mut self, id: u64) {
+    pub(super) fn handle_spare_used(&mut self) {
         self.spares = self.spares.saturating_sub(1);
-        self.next_id = self.next_id.max(id + 1);
     }
 
-    /// The writer made the segment `id` itself.
-    pub(super) fn handle_made(&mut self, id: u64) {
-        self.next_id = self.next_id.max(id + 1);
+    /// The writer made a spare segment itself.
+    pub(super) fn handle_made(&mut self) {
+        self.spares += 1;
+    }
+
+    /// The writer could not make a segment, because the disk is full.
+    pub(super) fn handle_full(&mut self) {
+        self.starved = true;
+    }
+
+    /// Bytes of full segments that no snapshot stands for.
+    pub(super) fn uncompacted(&self) -> u64 {
+        self.full.iter().map(|head| head.size).sum()
     }
 
     /// A spare segment was not used.
@@ -70,19 +86,22 @@ impl<D: Disk> Keeper<D> {
         self.free.push_back(head);
     }
 
-    /// Does the most urgent thing there is.
+    /// Does the most urgent thing there is; makes a snapshot only if it may.
     ///
     /// # Errors
     ///
     /// The step failed; it may be tried again later. The writer can go on as long as it has room.
-    pub(super) fn step(&mut self) -> Result<Step<D::File>, OpenError> {
-        if self.spares < self.spares_wanted {
-            let made = self.make_spare();
-            return made.map_err(|error| OpenError::io("a spare segment", error));
+    pub(super) fn step(&mut self, may_compact: bool) -> Result<Step<D::File>, OpenError> {
+        let may_compact = may_compact && !self.full.is_empty();
+        if self.spares < self.spares_wanted || self.starved {
+            return match self.make_spare() {
+                // A snapshot takes less than the segments it frees, as a rule.
+                Err(error) if is_full(&error) && may_compact => Ok(self.compact()),
+                made => made.map_err(|error| OpenError::io("a spare segment", error)),
+            };
         }
-        let bytes: u64 = self.full.iter().map(|head| head.size).sum();
-        if bytes >= self.compact_bytes && !self.full.is_empty() {
-            return self.compact();
+        if may_compact && self.uncompacted() >= self.compact_bytes {
+            return Ok(self.compact());
         }
         if self.free.len() > FREE_MAX || self.free.front().is_some_and(|old| self.is_odd(old)) {
             let removed = self.remove_oldest();
@@ -94,10 +113,9 @@ impl<D: Disk> Keeper<D> {
     fn make_spare(&mut self) -> io::Result<Step<D::File>> {
         let head = SegmentHead {
             journal_id: self.journal_id,
-            id: self.next_id,
+            id: segment::take_id(&self.next_id),
             size: self.segment_bytes,
         };
-        self.next_id += 1;
         // The oldest goes first, so that what is left of the log has no gap.
         while self.free.front().is_some_and(|old| self.is_odd(old)) {
             self.remove_oldest()?;
@@ -107,6 +125,7 @@ impl<D: Disk> Keeper<D> {
             None => segment::create(&self.disk, head)?,
         };
         self.spares += 1;
+        self.starved = false;
         Ok(Step::Spare(segment))
     }
 
@@ -123,8 +142,15 @@ impl<D: Disk> Keeper<D> {
         head.size != self.segment_bytes
     }
 
-    /// Turns the full segments into a snapshot.
-    fn compact(&mut self) -> Result<Step<D::File>, OpenError> {
+    fn compact(&mut self) -> Step<D::File> {
+        match self.make_snapshot() {
+            Ok(bytes) => Step::Compacted(bytes),
+            Err(error) => Step::NotCompacted(error),
+        }
+    }
+
+    /// Turns the full segments into a snapshot; returns its bytes.
+    fn make_snapshot(&mut self) -> Result<u64, OpenError> {
         let names: Vec<_> = self
             .full
             .iter()
@@ -144,7 +170,7 @@ impl<D: Disk> Keeper<D> {
                 log::warn!("journal: the old snapshot {old} stays: {error}");
             }
         }
-        Ok(Step::Compacted(bytes))
+        Ok(bytes)
     }
 }
 

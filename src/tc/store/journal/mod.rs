@@ -8,6 +8,9 @@
 //! - A sync error is final: nothing is acknowledged after it, every later operation answers [`Outcome::Failed`].
 //! - When the disk is full, transactions and branches that would begin are refused, while there is still room to record
 //!   decisions in space that was allocated before.
+//!   The log is compacted then, however short it is. What was taken and finds no room waits until there is some: a full
+//!   disk is no failure.
+//! - A panic of one of its threads is a failure, like a sync error.
 //! - One process owns a directory.
 //!
 //! # How
@@ -29,6 +32,8 @@ mod record;
 mod recovery;
 mod segment;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod writer;
 
@@ -44,7 +49,7 @@ use disk::{Directory, Disk};
 use keeper::Keeper;
 use opening::open;
 use threads::Threads;
-use writer::{Batch, Progress, SPARES_MAX, Writer};
+use writer::{Batch, Progress, Writer};
 
 pub use inspect::{
     Report, inspect, read_records, read_segment, read_snapshot, verify, verify_disk,
@@ -63,7 +68,7 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// Bytes of the first segment, and of one that has to be made in a hurry: quick to fill with zeros.
     pub first_segment_bytes: u64,
-    /// Spare segments made ahead.
+    /// Spare segments made ahead. With two, one is left while a snapshot is made and the other one fills up.
     pub spare_segments: usize,
     /// A snapshot is made when full segments have this many bytes.
     pub compact_bytes: u64,
@@ -79,7 +84,7 @@ impl Default for JournalConfig {
             limits: StoreLimits::default(),
             segment_bytes: 16 << 20,
             first_segment_bytes: 5 << 20,
-            spare_segments: 1,
+            spare_segments: 2,
             compact_bytes: 64 << 20,
             reserve_bytes: 12 << 20,
             sync_delay: Duration::ZERO,
@@ -99,7 +104,7 @@ impl JournalConfig {
                 range.end()
             )));
         }
-        if self.spare_segments as u64 > SPARES_MAX / 2 {
+        if self.spare_segments > SPARES_MAX / 2 {
             return Err(OpenError::Config("too many spare segments".to_owned()));
         }
         Ok(())
@@ -121,8 +126,8 @@ pub enum Durable {
     Failed(io::Error),
 }
 
-/// Called on the sync thread whenever there is something to tell; it should wake the thread that owns the store.
-pub type Notify = Box<dyn Fn(Durable) + Send>;
+/// Called on a thread of the journal whenever there is something to tell; it should wake the thread that owns the store.
+pub type Notify = Box<dyn Fn(Durable) + Send + Sync>;
 
 /// Damage to a journal: what had been durable cannot be read any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,10 +197,7 @@ impl OpenError {
     }
 
     fn is_full(&self) -> bool {
-        matches!(self, Self::Io { error, .. } if matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ))
+        matches!(self, Self::Io { error, .. } if is_full(error))
     }
 }
 
@@ -236,8 +238,10 @@ struct Shared {
     durable: AtomicU64,
     /// Why the journal failed; set once, read without waiting.
     failed: OnceLock<String>,
-    /// The last try to make a spare segment found the disk full.
+    /// The last try to make a segment found the disk full.
     full: AtomicBool,
+    /// Bytes of full segments that no snapshot stands for.
+    uncompacted: AtomicU64,
     /// Bytes for frames in the segments that are there.
     room: AtomicU64,
     /// Bytes of records that were handed over and are synced.
@@ -326,7 +330,7 @@ impl<D: Disk> JournalStore<D> {
     }
 
     /// Writes and syncs what was flushed, then does the housekeeping. None when there was nothing to write, or for a
-    /// journal with threads.
+    /// journal with threads. What finds no room on a full disk waits for the next call.
     pub fn poll_sync(&mut self) -> Option<Durable> {
         let Link::Inline(inline) = &mut self.link else {
             return None;
@@ -340,19 +344,10 @@ impl<D: Disk> JournalStore<D> {
             }
             return None;
         }
-        let batches = std::mem::take(&mut inline.waiting);
-        let shared = &self.shared;
-        let keeper = &mut inline.keeper;
-        let written = inline.writer.write(&batches, &mut |progress| {
-            shared.note(&progress);
-            tell_keeper(keeper, &progress);
-        });
-        if let Err(error) = written {
+        if let Err(error) = inline.write(&self.shared) {
             self.shared.fail(&error);
             return Some(Durable::Failed(error));
         }
-        self.shared.taken(&batches);
-        inline.keep(&self.shared);
         Some(Durable::UpTo(self.durable()))
     }
 
@@ -426,8 +421,9 @@ impl<D: Disk> JournalStore<D> {
         if !self.shared.full.load(Ordering::Relaxed) {
             return None;
         }
-        let room = self.shared.room.load(Ordering::Acquire);
+        // In this order: what is synced in between then counts twice against the operation, not in its favour.
         let taken = self.shared.taken.load(Ordering::Acquire);
+        let room = self.shared.room.load(Ordering::Acquire);
         // Each batch may take a frame of its own, and what is handed over may end a segment early.
         let waiting = self.handed - taken + (self.records.len() + frame::span(0) + bytes) as u64;
         let margin = 2 * self.batch_bytes as u64 + self.limits.change_bytes_max() as u64;
@@ -498,6 +494,7 @@ impl<D: Disk> Store for JournalStore<D> {
         StoreStats {
             syncs: self.shared.syncs.load(Ordering::Relaxed),
             bytes_written: self.shared.bytes.load(Ordering::Relaxed),
+            uncompacted_bytes: self.shared.uncompacted.load(Ordering::Relaxed),
             ..self.state.stats()
         }
     }
@@ -522,19 +519,44 @@ impl<D: Disk> fmt::Debug for JournalStore<D> {
 }
 
 impl<D: Disk> Inline<D> {
-    fn keep(&mut self, shared: &Shared) {
+    /// Writes what waits, as far as there is room or the keeper can make some.
+    fn write(&mut self, shared: &Shared) -> io::Result<()> {
         loop {
-            match self.keeper.step() {
+            let keeper = &mut self.keeper;
+            let progress = &mut |progress: Progress| {
+                shared.note(&progress);
+                tell_keeper(keeper, &progress);
+            };
+            let written = self.writer.write(&self.waiting, progress)?;
+            shared.taken(&self.waiting[..written]);
+            self.waiting.drain(..written);
+            self.keep(shared);
+            if self.waiting.is_empty() || self.writer.spares.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn keep(&mut self, shared: &Shared) {
+        self.take_steps(shared);
+        shared
+            .uncompacted
+            .store(self.keeper.uncompacted(), Ordering::Relaxed);
+    }
+
+    fn take_steps(&mut self, shared: &Shared) {
+        loop {
+            match self.keeper.step(true) {
                 Ok(keeper::Step::Idle) => {
                     shared.full.store(false, Ordering::Release);
                     return;
                 }
                 Ok(keeper::Step::Spare(spare)) => {
                     shared.add_room(spare.head.room());
-                    self.writer.spares.push_back(spare);
+                    self.writer.add_spare(spare);
                 }
                 Ok(keeper::Step::Compacted(_) | keeper::Step::Removed) => {}
-                Err(error) => {
+                Ok(keeper::Step::NotCompacted(error)) | Err(error) => {
                     if error.is_full() {
                         shared.full.store(true, Ordering::Release);
                     }
@@ -562,9 +584,10 @@ impl Shared {
                 self.durable.store(*durable, Ordering::Release);
             }
             Progress::Sealed { unused, .. } => self.sub_room(*unused),
-            Progress::Made { room, .. } => self.add_room(*room),
-            Progress::SpareUsed(_) => {}
+            Progress::Made { room } => self.add_room(*room),
+            Progress::SpareUsed => {}
             Progress::Late(head) => self.sub_room(head.room()),
+            Progress::Full => self.full.store(true, Ordering::Release),
         }
     }
 
@@ -586,6 +609,13 @@ impl Shared {
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// What a batch takes of a segment at most.
 fn room_of(batch: &Batch) -> u64 {
     frame::span(batch.records.len()) as u64
@@ -595,9 +625,10 @@ fn tell_keeper<D: Disk>(keeper: &mut Keeper<D>, progress: &Progress) {
     match progress {
         Progress::Synced { .. } => {}
         Progress::Sealed { head, .. } => keeper.handle_sealed(*head),
-        Progress::Made { id, .. } => keeper.handle_made(*id),
-        Progress::SpareUsed(id) => keeper.handle_spare_used(*id),
+        Progress::Made { .. } => keeper.handle_made(),
+        Progress::SpareUsed => keeper.handle_spare_used(),
         Progress::Late(head) => keeper.handle_late(*head),
+        Progress::Full => keeper.handle_full(),
     }
 }
 
@@ -616,3 +647,6 @@ pub(super) fn image_of(state: &State) -> Vec<u8> {
     }
     image
 }
+
+/// More spare segments than this are never kept.
+const SPARES_MAX: usize = 64;

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::disk::Disk;
 use super::keeper::Keeper;
 use super::recovery::{self, Contents, Found};
 use super::segment::{self, Segment, SegmentHead};
-use super::writer::{SPARES_MAX, Writer};
-use super::{JournalConfig, OpenError, Shared};
+use super::writer::Writer;
+use super::{JournalConfig, OpenError, SPARES_MAX, Shared};
 use crate::tc::store::state::State;
 
 /// A recovered journal, ready to be written.
@@ -26,17 +26,16 @@ pub(super) fn open<D: Disk>(disk: D, config: &JournalConfig) -> Result<Opened<D>
     recovery::settle(&disk, &contents)?;
     let journal_id = contents.journal_id.unwrap_or_else(|| disk.new_identity());
     let highest = contents.segments.iter().map(|found| found.head.id).max();
-    let mut next_id = highest.unwrap_or(0) + 1;
+    let next_id = Arc::new(AtomicU64::new(highest.unwrap_or(0) + 1));
     let mut roles = Roles::assign(&disk, &contents)?;
     let active = match roles.active.or_else(|| roles.spares.pop_front()) {
         Some(active) => active,
         None => {
             let head = SegmentHead {
                 journal_id,
-                id: next_id,
+                id: segment::take_id(&next_id),
                 size: config.first_segment_bytes,
             };
-            next_id += 1;
             let made = segment::create(&disk, head);
             made.map_err(|error| OpenError::io("the first segment", error))?
         }
@@ -49,6 +48,8 @@ pub(super) fn open<D: Disk>(disk: D, config: &JournalConfig) -> Result<Opened<D>
         durable: contents.state.seq().0,
         sync_delay: config.sync_delay,
         urgent_bytes: config.first_segment_bytes,
+        next_id: next_id.clone(),
+        tried_ahead: false,
         frame_bytes: config.batch_bytes(),
         buffer: Vec::new(),
     };
@@ -63,10 +64,13 @@ pub(super) fn open<D: Disk>(disk: D, config: &JournalConfig) -> Result<Opened<D>
         free: roles.free,
         snapshot: contents.snapshot,
         next_id,
+        starved: false,
     };
     let shared = Arc::new(Shared::default());
     shared.durable.store(writer.durable, Ordering::Release);
     shared.room.store(writer.room(), Ordering::Release);
+    let uncompacted = keeper.uncompacted();
+    shared.uncompacted.store(uncompacted, Ordering::Relaxed);
     log::info!(
         "journal: recovered up to record {}: {} live transactions, {} records behind the snapshot",
         writer.durable,
@@ -113,7 +117,7 @@ impl<F> Roles<F> {
                     _ => roles.free.push_back(found.head),
                 },
                 // One that lacks bytes is no good as a spare: it was cut by hand.
-                _ if found.missing > 0 || roles.spares.len() as u64 >= SPARES_MAX => {
+                _ if found.missing > 0 || roles.spares.len() >= SPARES_MAX => {
                     roles.free.push_back(SegmentHead {
                         size: found.head.size - found.missing,
                         ..found.head

@@ -4,6 +4,7 @@
 //! them it is does not matter unless a later frame says that what is missing had been durable: that is damage.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -191,25 +192,17 @@ pub(super) struct Segment<F> {
     pub(super) end: u64,
 }
 
+/// The id of a segment that is about to be made. Two threads make segments, and a file that both write would lose what was
+/// acknowledged: so no id is given twice, not even one whose segment could not be made.
+pub(super) fn take_id(next_id: &AtomicU64) -> u64 {
+    next_id.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Makes an empty segment that is safe to write to: allocated, filled and named before it is used, so that a sync of it
 /// has no metadata to write.
 pub(super) fn create<D: Disk>(disk: &D, head: SegmentHead) -> io::Result<Segment<D::File>> {
-    let temporary = temporary_name(head.id);
-    let mut file = disk.create(&temporary)?;
-    let filled = fill(&mut file, &head);
-    if let Err(error) = filled {
-        // What was allocated is given back: it is the only thing that helps when the disk is full.
-        drop(file);
-        let _ = disk.remove(&temporary);
-        return Err(error);
-    }
-    disk.rename(&temporary, &segment_name(head.id))?;
-    disk.sync_directory()?;
-    Ok(Segment {
-        head,
-        file,
-        end: HEAD_BYTES,
-    })
+    let file = disk.create(&temporary_name(head.id))?;
+    finish(disk, head, file, fill)
 }
 
 /// Makes a segment of an old one whose records are not needed any more. Its bytes stay: under the new identity none of
@@ -221,12 +214,35 @@ pub(super) fn recycle<D: Disk>(
 ) -> io::Result<Segment<D::File>> {
     let temporary = temporary_name(head.id);
     disk.rename(old, &temporary)?;
-    disk.sync_directory()?;
-    let mut file = disk.open(&temporary)?;
-    file.write_at(0, &head.encode())?;
-    file.sync_data()?;
-    disk.rename(&temporary, &segment_name(head.id))?;
-    disk.sync_directory()?;
+    let opened = disk.sync_directory().and_then(|()| disk.open(&temporary));
+    let file = opened.inspect_err(|_| {
+        let _ = disk.remove(&temporary);
+    })?;
+    finish(disk, head, file, |file, head| {
+        file.write_at(0, &head.encode())?;
+        file.sync_data()
+    })
+}
+
+/// Writes to a new segment what it begins with and names it. Should that fail, the file goes: to give back what was
+/// allocated is the only thing that helps when the disk is full.
+fn finish<D: Disk>(
+    disk: &D,
+    head: SegmentHead,
+    mut file: D::File,
+    write: impl FnOnce(&mut D::File, &SegmentHead) -> io::Result<()>,
+) -> io::Result<Segment<D::File>> {
+    let (temporary, name) = (temporary_name(head.id), segment_name(head.id));
+    let finished = write(&mut file, &head)
+        .and_then(|()| disk.rename(&temporary, &name))
+        .and_then(|()| disk.sync_directory());
+    if let Err(error) = finished {
+        drop(file);
+        let _ = disk.remove(&temporary);
+        // It has its name when only the last step failed, and nothing was ever written to it.
+        let _ = disk.remove(&name);
+        return Err(error);
+    }
     Ok(Segment {
         head,
         file,

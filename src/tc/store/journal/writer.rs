@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::disk::{Disk, DiskFile};
-use super::frame;
 use super::segment::{self, Segment, SegmentHead};
+use super::{frame, is_full};
 
 /// Records that were submitted together.
 #[derive(Debug)]
@@ -29,6 +31,10 @@ pub(super) struct Writer<D: Disk> {
     pub(super) sync_delay: Duration,
     /// For a segment that has to be made at once, because no spare one is there.
     pub(super) urgent_bytes: u64,
+    /// Of the next segment, whoever makes it.
+    pub(super) next_id: Arc<AtomicU64>,
+    /// Making a segment ahead was tried in vain since the last spare one came.
+    pub(super) tried_ahead: bool,
     /// A frame takes no further batch above this.
     pub(super) frame_bytes: usize,
     pub(super) buffer: Vec<u8>,
@@ -41,23 +47,27 @@ pub(super) enum Progress {
     Synced { durable: u64, bytes: u64 },
     /// A segment is full, with so many bytes unused, and the next one is in use.
     Sealed { head: SegmentHead, unused: u64 },
-    /// A segment had to be made at once.
-    Made { id: u64, room: u64 },
+    /// The writer made a spare segment itself, with so much room.
+    Made { room: u64 },
     /// A spare segment is in use.
-    SpareUsed(u64),
+    SpareUsed,
     /// A spare segment came too late to be used: another one with a higher number is in use.
     Late(SegmentHead),
+    /// The disk has no room for another segment.
+    Full,
 }
 
 impl<D: Disk> Writer<D> {
-    /// Writes and syncs batches, which follow each other. After an error the writer must not be used any more.
+    /// Writes and syncs batches, which follow each other. Returns how many are durable: fewer than there are when the
+    /// disk is full and no spare segment is there. Nothing of the others was written; they may be tried again. After an
+    /// error the writer must not be used any more.
     pub(super) fn write(
         &mut self,
         batches: &[Batch],
         progress: &mut dyn FnMut(Progress),
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let mut frame = None;
-        for batch in batches {
+        for (index, batch) in batches.iter().enumerate() {
             let mut open = match frame.take() {
                 None => self.open_frame(batch.first),
                 Some(open) => open,
@@ -73,7 +83,9 @@ impl<D: Disk> Writer<D> {
                 }
                 self.buffer.truncate(self.end_of_frames(&open));
                 self.sync(batch.first - 1, progress)?;
-                self.rotate(progress)?;
+                if !self.rotate(progress)? {
+                    return Ok(index);
+                }
                 open = self.open_frame(batch.first);
                 if !self.fits(&open, batch.records.len()) {
                     return Err(io::Error::other("a batch is larger than a segment"));
@@ -87,7 +99,37 @@ impl<D: Disk> Writer<D> {
             self.close_frame(&open);
             self.sync(open.first + u64::from(open.count) - 1, progress)?;
         }
-        Ok(())
+        Ok(batches.len())
+    }
+
+    /// A spare segment came.
+    pub(super) fn add_spare(&mut self, spare: Segment<D::File>) {
+        let behind = |other: &Segment<D::File>| other.head.id < spare.head.id;
+        let place = self.spares.partition_point(behind);
+        self.spares.insert(place, spare);
+        self.tried_ahead = false;
+    }
+
+    /// Spare segments came.
+    pub(super) fn add_spares(&mut self, spares: impl IntoIterator<Item = Segment<D::File>>) {
+        for spare in spares {
+            self.add_spare(spare);
+        }
+    }
+
+    /// Makes a segment when half of the last one is used and nobody else has made one in time. Should the disk be full,
+    /// that half is what decisions are recorded in while begins are refused.
+    pub(super) fn make_ahead(&mut self, progress: &mut dyn FnMut(Progress)) {
+        let left = self.active.head.size - self.active.end;
+        if !self.spares.is_empty() || left > self.active.head.room() / 2 || self.tried_ahead {
+            return;
+        }
+        self.tried_ahead = true;
+        match self.make(progress) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => progress(Progress::Full),
+            Err(error) => log::warn!("journal: a segment could not be made ahead: {error}"),
+        }
     }
 
     /// Writes a frame without records: it says that everything before it was durable, so that damage to the last record
@@ -158,35 +200,45 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    fn rotate(&mut self, progress: &mut dyn FnMut(Progress)) -> io::Result<()> {
+    /// Goes on to the next segment. False when there is none, and no room on the disk to make one.
+    fn rotate(&mut self, progress: &mut dyn FnMut(Progress)) -> io::Result<bool> {
         let next = loop {
             match self.spares.pop_front() {
                 Some(spare) if spare.head.id > self.active.head.id => {
-                    progress(Progress::SpareUsed(spare.head.id));
+                    progress(Progress::SpareUsed);
                     break spare;
                 }
                 Some(late) => progress(Progress::Late(late.head)),
-                None => {
-                    let head = SegmentHead {
-                        journal_id: self.journal_id,
-                        // Spare segments that are being made have numbers just behind the active one's.
-                        id: self.active.head.id + SPARES_MAX,
-                        size: self.urgent_bytes,
-                    };
-                    let made = segment::create(&self.disk, head)?;
-                    progress(Progress::Made {
-                        id: head.id,
-                        room: head.room(),
-                    });
-                    break made;
-                }
+                None => match self.make(progress) {
+                    Ok(()) => {}
+                    // A segment that could not be made is no sync that failed: all that was told is still true.
+                    Err(error) if is_full(&error) => {
+                        progress(Progress::Full);
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(error),
+                },
             }
         };
+        self.tried_ahead = false;
         let full = std::mem::replace(&mut self.active, next);
         progress(Progress::Sealed {
             head: full.head,
             unused: full.head.size - full.end,
         });
+        Ok(true)
+    }
+
+    /// Makes a spare segment that is quick to fill.
+    fn make(&mut self, progress: &mut dyn FnMut(Progress)) -> io::Result<()> {
+        let head = SegmentHead {
+            journal_id: self.journal_id,
+            id: segment::take_id(&self.next_id),
+            size: self.urgent_bytes,
+        };
+        let made = segment::create(&self.disk, head)?;
+        progress(Progress::Made { room: head.room() });
+        self.add_spare(made);
         Ok(())
     }
 }
@@ -197,6 +249,3 @@ struct OpenFrame {
     first: u64,
     count: u32,
 }
-
-/// Fewer spare segments than this are ever being made.
-pub(super) const SPARES_MAX: u64 = 64;
