@@ -72,6 +72,16 @@ pub(super) enum Work {
     ReleaseLocks,
 }
 
+impl Work {
+    /// Whether it carries on a drive, and means nothing without that.
+    pub(super) fn is_of_drive(&self) -> bool {
+        matches!(
+            self,
+            Self::EndBranch(_) | Self::SetStatus { .. } | Self::Finish(_)
+        )
+    }
+}
+
 /// A transaction to begin, under whatever xid is free.
 #[derive(Debug)]
 pub(super) struct Birth {
@@ -342,6 +352,10 @@ impl Coordinator {
         let Some(entry) = self.globals.get_mut(xid) else {
             return;
         };
+        // It may have been decided while a timeout waited for its turn.
+        if entry.status != Some(GlobalStatus::Begin) {
+            return;
+        }
         let earlier = entry.deadline.take();
         entry.deadline = Some(self.timers.insert(at, Timer::Deadline(xid.clone())));
         self.timers.cancel(earlier);

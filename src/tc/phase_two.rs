@@ -453,7 +453,10 @@ impl Coordinator {
 
     /// Forgets the drive of a transaction with its calls and timers. Its requester is the caller's to answer.
     pub(super) fn drop_drive(&mut self, now: Now, xid: &Xid) -> Option<Box<Drive>> {
-        let drive = self.globals.get_mut(xid)?.drive.take()?;
+        let entry = self.globals.get_mut(xid)?;
+        let drive = entry.drive.take()?;
+        // What it still wanted of the store must not meet a drive that takes its place.
+        entry.waiting.retain(|work| !work.is_of_drive());
         self.stats.drives -= 1;
         self.timers.cancel(drive.timer.map(|(_, timer)| timer));
         self.timers
