@@ -6,14 +6,29 @@
 //! counter, so ids of one node only grow. The clock is passed in.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::proto::Text;
 
 /// A global transaction id as text, known to end in a decimal number.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct Xid {
     text: Text,
     id: i64,
+}
+
+/// The number first: it nearly always tells.
+impl PartialEq for Xid {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.text.as_bytes() == other.text.as_bytes()
+    }
+}
+
+/// By the number alone, which only clients that make xids up can make collide; those they make up are never kept for long.
+impl Hash for Xid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
 }
 
 impl Xid {
@@ -97,12 +112,10 @@ impl IdGenerator {
         }
     }
 
-    /// Every later id is greater than `id`, if `id` is of this node; ids of other nodes cannot collide.
+    /// Every later id was made later than `id` as [`later_made`] sees it, whatever node made `id`: of all the ids that a
+    /// store has seen one is remembered, and the node may have been changed and changed back.
     pub fn not_below(&mut self, id: i64) {
-        let id = id as u64;
-        if id >> COUNTER_BITS == u64::from(self.node) {
-            self.counter = self.counter.max(id & COUNTER_MASK);
-        }
+        self.counter = self.counter.max(id as u64 & COUNTER_MASK);
     }
 
     /// The next id: positive, greater than every earlier one of this node.
@@ -114,6 +127,15 @@ impl IdGenerator {
     /// The node.
     pub fn node(&self) -> u16 {
         self.node
+    }
+}
+
+/// Of two ids the one whose time and sequence are greater, whatever their nodes.
+pub fn later_made(one: i64, other: i64) -> i64 {
+    let counter = |id: i64| id as u64 & COUNTER_MASK;
+    match counter(one) < counter(other) {
+        true => other,
+        false => one,
     }
 }
 
@@ -165,8 +187,20 @@ mod tests {
         let mut later = IdGenerator::new(3, EPOCH_MS);
         later.not_below(first);
         assert!(later.next_id() > first);
-        let mut other = IdGenerator::new(4, EPOCH_MS);
-        other.not_below(first);
-        assert_eq!(other.next_id() & COUNTER_MASK as i64, 1);
+    }
+
+    #[test]
+    fn ids_do_not_repeat_after_the_node_was_changed_and_changed_back() {
+        let mut highest = 0;
+        let mut given = std::collections::BTreeSet::new();
+        for (node, started_ms) in [(5, 1000), (3, 2000), (3, 1500), (5, 900), (3, 0)] {
+            let mut ids = IdGenerator::new(node, EPOCH_MS + started_ms);
+            ids.not_below(highest);
+            for _ in 0..3 {
+                let id = ids.next_id();
+                assert!(given.insert(id), "{id} was given out before");
+                highest = later_made(highest, id);
+            }
+        }
     }
 }

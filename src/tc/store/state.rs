@@ -15,7 +15,7 @@ use super::{
 use crate::proto::Text;
 use crate::proto::status::{BranchType, GlobalStatus};
 use crate::tc::lock::{Holder, HolderKey, LockTable};
-use crate::xid::{BranchId, Xid};
+use crate::xid::{BranchId, Xid, later_made};
 
 /// The resident state of a store.
 #[derive(Debug, Default)]
@@ -31,6 +31,7 @@ pub(crate) struct State {
     pub(super) freed: Seq,
     /// The last change that forgot tombstones.
     pub(super) forgot: Seq,
+    /// The id made last, see [`later_made`].
     pub(super) highest_id: i64,
     texts: Texts,
 }
@@ -185,7 +186,7 @@ impl State {
         if self.globals.contains_key(&transaction_id) || self.tombstones.has_id(transaction_id) {
             return Err(ID_TAKEN);
         }
-        self.highest_id = self.highest_id.max(transaction_id);
+        self.highest_id = later_made(self.highest_id, transaction_id);
         global.xid = global.xid.detached();
         global.application_id = self.texts.shared(&global.application_id);
         global.transaction_service_group = self.texts.shared(&global.transaction_service_group);
@@ -220,7 +221,7 @@ impl State {
         if self.globals.contains_key(&id) || self.tombstones.has_id(id) {
             return Err(ID_TAKEN);
         }
-        self.highest_id = self.highest_id.max(id);
+        self.highest_id = later_made(self.highest_id, id);
         self.tombstones
             .insert(address_of(xid), id, tombstone, Seq(0));
         Ok(())
@@ -288,7 +289,7 @@ impl State {
             after: seq,
         };
         self.globals.insert(transaction_id, entry);
-        self.highest_id = self.highest_id.max(transaction_id);
+        self.highest_id = later_made(self.highest_id, transaction_id);
         Ok(())
     }
 
@@ -322,7 +323,7 @@ impl State {
         if !self.branch_ids.insert(branch.branch_id.0) {
             return Err(ID_TAKEN);
         }
-        self.highest_id = self.highest_id.max(branch.branch_id.0);
+        self.highest_id = later_made(self.highest_id, branch.branch_id.0);
         branch.resource_id = self.texts.shared(&branch.resource_id);
         branch.client_id = self.texts.shared(&branch.client_id);
         branch.application_data = branch.application_data.detached();
