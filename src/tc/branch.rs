@@ -143,7 +143,10 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn new(branch: Branch, direction: Direction, due: Instant) -> Self {
-        let failed = branch.status == BranchStatus::PhaseOneFailed;
+        // One that failed to prepare has nothing to commit, but may have something to roll back (coordinator.md 10.3).
+        let failed = branch.status == BranchStatus::PhaseOneFailed
+            || direction == Direction::Commit
+                && branch.status == BranchStatus::PhaseOnePrepareFailed;
         let read_only = direction == Direction::Commit
             && branch.branch_type == BranchType::Xa
             && branch.status == BranchStatus::PhaseOneRdonly;

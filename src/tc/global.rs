@@ -232,6 +232,7 @@ impl Coordinator {
                 xid: request.xid.clone(),
                 resource_id: request.resource_id.clone(),
                 lock_key: request.lock_key.clone(),
+                now_ms,
             },
             Work::SagaSet(_, to, global) => set(global.status, *to),
             Work::SetStatus { to, .. } => {

@@ -256,6 +256,7 @@ impl Coordinator {
                     xid: request.xid,
                     resource_id: request.resource_id,
                     lock_key: request.lock_key,
+                    now_ms: now.wall_ms,
                 };
                 self.submit(Pending::LockQuery(reply), operation);
             }

@@ -168,6 +168,7 @@ impl History {
                 },
                 resource_id: self.text(RESOURCES),
                 lock_key: self.lock_key(),
+                now_ms,
             },
             _ => Operation::Forget {
                 before_ms: now_ms - self.random.below(4000) as i64,

@@ -60,6 +60,7 @@ fn query(lock_key: &str) -> Operation {
         xid: Text::new(),
         resource_id: Text::from("db"),
         lock_key: Text::from(lock_key),
+        now_ms: 3000,
     }
 }
 
@@ -157,6 +158,7 @@ fn only_at_branches_lock_and_own_rows_do_not_conflict() {
         xid: xid(1).as_text().clone(),
         resource_id: Text::from("db"),
         lock_key: Text::from("t:1"),
+        now_ms: 3000,
     };
     done(&mut store, own);
     conflict(run(&mut store, query("t:1")));

@@ -149,10 +149,15 @@ impl Model {
                 xid,
                 resource_id,
                 lock_key,
-            } => match self.conflict(&xid, &resource_id, &lock_key) {
-                Some(conflict) => Outcome::Conflict(conflict),
-                None => Outcome::Done,
-            },
+                now_ms,
+            } => {
+                let asker = Xid::parse(&xid).and_then(|xid| self.absent(&xid, Some(now_ms)));
+                match self.conflict(&xid, &resource_id, &lock_key) {
+                    _ if asker == Some(Outcome::Expired) => Outcome::Expired,
+                    Some(conflict) => Outcome::Conflict(conflict),
+                    None => Outcome::Done,
+                }
+            }
             Operation::Forget { before_ms } => {
                 self.ended
                     .retain(|(_, tombstone)| tombstone.ended_ms >= before_ms);
@@ -230,7 +235,7 @@ impl Model {
         let later = global
             .branches
             .iter()
-            .all(|b| b.branch_type == BranchType::At || b.status == BranchStatus::PhaseOneFailed);
+            .all(|b| b.branch_type == BranchType::At || has_nothing_to_commit(b.status));
         match decision {
             Decision::Commit if late => return Outcome::Expired,
             Decision::Timeout if !late => return Outcome::Status(global.status),
@@ -398,4 +403,11 @@ fn rows_of(resource_id: &str, lock_key: &str) -> Vec<Row> {
         pks.map(|pk| (resource_id.to_owned(), table.to_owned(), pk.to_owned()))
     });
     rows.collect()
+}
+
+fn has_nothing_to_commit(status: BranchStatus) -> bool {
+    matches!(
+        status,
+        BranchStatus::PhaseOneFailed | BranchStatus::PhaseOnePrepareFailed
+    )
 }

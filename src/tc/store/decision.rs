@@ -108,7 +108,8 @@ impl State {
                 xid,
                 resource_id,
                 lock_key,
-            } => self.decide_query(&xid, &resource_id, &lock_key),
+                now_ms,
+            } => self.decide_query(&xid, &resource_id, &lock_key, now_ms),
             Operation::Forget { before_ms } => {
                 if self.tombstones.any_before(before_ms) {
                     self.changed(Outcome::Done, Change::Forgot { before_ms })
@@ -337,11 +338,15 @@ impl State {
         self.changed(Outcome::Done, change)
     }
 
-    fn decide_query(&self, xid: &Text, resource_id: &str, lock_key: &str) -> Verdict {
+    fn decide_query(&self, xid: &Text, resource_id: &str, lock_key: &str, now_ms: i64) -> Verdict {
         if let Err(malformed) = lock::parse(lock_key) {
             return told(Outcome::Failed(malformed.to_string()), Seq(0));
         }
-        let asker = Xid::parse(xid).and_then(|xid| self.live(&xid).map(id));
+        let asker = match Xid::parse(xid).map(|xid| self.undecided(&xid, now_ms)) {
+            Some(Err(expired @ Absent::Expired(_))) => return expired.into(),
+            Some(Ok(entry)) => Some(id(entry)),
+            _ => None,
+        };
         // Free rows may have been freed by a change that is not durable yet, which would bring them back.
         self.conflict(asker, resource_id, lock_key)
             .unwrap_or_else(|| told(Outcome::Done, self.freed))
@@ -424,7 +429,11 @@ fn is_expired(global: &Global, now_ms: i64) -> bool {
 
 /// AT branches have committed locally, failed ones have nothing to commit: neither keeps the caller waiting.
 fn commits_later(branch: &Branch) -> bool {
-    branch.branch_type == BranchType::At || branch.status == BranchStatus::PhaseOneFailed
+    let failed = matches!(
+        branch.status,
+        BranchStatus::PhaseOneFailed | BranchStatus::PhaseOnePrepareFailed
+    );
+    failed || branch.branch_type == BranchType::At
 }
 
 fn too_long(limits: &StoreLimits, texts: &[(&'static str, &Text)]) -> Option<Verdict> {

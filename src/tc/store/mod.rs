@@ -156,7 +156,7 @@ pub enum Operation {
         /// Now.
         now_ms: i64,
     },
-    /// Asks whether rows are free. → `Done` (free or held by the asking xid), `Conflict`
+    /// Asks whether rows are free. → `Done` (free or held by the asking xid), `Conflict`, `Expired` (the asking xid)
     QueryLocks {
         /// Who asks; may be empty.
         xid: Text,
@@ -164,6 +164,8 @@ pub enum Operation {
         resource_id: Text,
         /// The rows; well-formed (see `lock::parse`).
         lock_key: Text,
+        /// Now.
+        now_ms: i64,
     },
     /// Forgets tombstones that ended before `before_ms`. → `Done`
     Forget {

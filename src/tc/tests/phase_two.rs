@@ -500,7 +500,7 @@ fn branches_without_work_end_without_a_call() {
         };
         let called = ids(&world.reply_all());
         let (expected, end) = match commit {
-            true => (vec![unprepared], Committed),
+            true => (vec![], Committed),
             false => (vec![unprepared, read_only], Rollbacked),
         };
         assert_eq!(called, expected);

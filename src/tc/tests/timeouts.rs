@@ -70,6 +70,14 @@ fn whoever_asks_after_the_deadline_finds_the_timeout_decided() {
         assert_eq!(refused.0, ExceptionCode::GlobalTransactionStatusInvalid);
         assert_eq!(world.locks(), 1);
 
+        let (mut world, tm, xid, _) = overdue(version);
+        let query = Message::GlobalLockQuery(at(&xid, "r", "t:1"));
+        match world.ask(tm, query) {
+            Message::GlobalLockQueryResponse(r) => assert!(r.lockable, "its own row"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(world.stats().timeouts_decided, 1);
+
         let (mut world, tm, xid, branch) = overdue(version);
         assert_eq!(world.report(tm, &xid, branch, PhaseOneFailed, ""), Ok(()));
         assert_eq!(world.stats().reports_ignored, 1);
