@@ -104,6 +104,8 @@ pub struct Coordinator {
     pub(super) beginning: usize,
     pub(super) stats: CoordinatorStats,
     pub(super) gates: LogGates,
+    /// The last change that forgot tombstones.
+    pub(super) forgot: Seq,
     /// How far the clock is behind the latest record found at start.
     behind_ms: i64,
 }
@@ -132,6 +134,7 @@ impl Coordinator {
             held: 0,
             beginning: 0,
             stats: CoordinatorStats::default(),
+            forgot: Seq(0),
             behind_ms: 0,
         }
     }

@@ -27,7 +27,8 @@ pub(super) struct Drive {
     /// Everything before this place of `order` is done.
     open_from: usize,
     done: usize,
-    active: usize,
+    /// Indexes of the steps that the RM or the store is at work on: few, at most one of each resource.
+    active: Vec<usize>,
     /// A branch answered that it never can.
     failed: bool,
     /// Steps a commit answer waits for; 0 unless the transaction is Committing.
@@ -107,7 +108,7 @@ impl Drive {
             order,
             open_from: 0,
             done: 0,
-            active: 0,
+            active: Vec::new(),
             failed: false,
             sync_left,
             aim: global.status,
@@ -131,7 +132,7 @@ impl Drive {
         if self.done == self.steps.len() {
             return self.end().map_or(Next::Later(None), Next::Finish);
         }
-        if self.active > 0 && !parallel {
+        if !self.active.is_empty() && !parallel {
             return Next::Later(None);
         }
         while self.steps[self.order[self.open_from]].state == State::Done {
@@ -169,7 +170,11 @@ impl Drive {
         let was_active = step.is_active();
         step.state = state;
         let is_active = step.is_active();
-        self.active = self.active + usize::from(is_active) - usize::from(was_active);
+        match (was_active, is_active) {
+            (false, true) => self.active.push(i),
+            (true, false) => self.active.retain(|active| *active != i),
+            _ => {}
+        }
         self.failed |= state == State::Failed;
         if state == State::Done {
             self.done += 1;
@@ -191,7 +196,7 @@ impl Drive {
 
     /// When retries will have gone on for too long, as far as that may happen now: a call in flight is waited for.
     pub(super) fn gives_up_at(&self) -> Option<Instant> {
-        let may = self.retrying && !self.halted && !self.finishing && self.active == 0;
+        let may = self.retrying && !self.halted && !self.finishing && self.active.is_empty();
         self.give_up_at
             .filter(|_| may && self.given_up_status().is_some())
     }
@@ -254,7 +259,7 @@ impl Drive {
             _ => false,
         };
         !self.finishing
-            && self.active == 0
+            && self.active.is_empty()
             && self.aim == self.global.status
             && self.aim_again.is_none()
             && self.end().is_none()
@@ -281,10 +286,10 @@ impl Drive {
 
     /// Whether a step is neither behind another one nor beside an active one of its resource.
     fn may_go(&self, step: &Step) -> bool {
-        let free = |other: &Step| !other.is_active() || other.resource_id != step.resource_id;
+        let free = |other: &usize| self.steps[*other].resource_id != step.resource_id;
         step.behind
             .is_none_or(|b| self.steps[b].state == State::Done)
-            && (self.active == 0 || self.steps.iter().all(free))
+            && self.active.iter().all(free)
     }
 
     /// Whether no failed step stands before this one.

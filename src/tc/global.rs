@@ -258,7 +258,7 @@ impl Coordinator {
             }
         }
         let (xid, work, branch_id, expiring, tries) = match pending {
-            Pending::Forget => return,
+            Pending::Forget => return self.forgot(now, after),
             Pending::LockQuery(reply) => return self.conclude_lock_query(reply, outcome, after),
             Pending::Work {
                 xid,

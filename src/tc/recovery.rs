@@ -11,6 +11,8 @@
 //! | 10, 12, 14 with several branches | every branch is called again, since which one failed is not stored and every one has to be called at least once; no status changes |
 //! | 10, 12, 14 with one branch; 16 to 20 | kept as they are for the operator |
 
+use std::time::Duration;
+
 use super::branch::Direction;
 use super::coordinator::{Coordinator, Now};
 use super::global::{Entry, Pending, Work};
@@ -83,10 +85,21 @@ impl Coordinator {
 
     /// Old tombstones go.
     pub(super) fn forget(&mut self, now: Now) {
-        let next = now.instant + self.config.tombstone_sweep;
-        self.timers.insert(next, Timer::Forget);
         let life = i64::try_from(self.config.tombstone_life.as_millis()).unwrap_or(i64::MAX);
         let before_ms = now.wall_ms.saturating_sub(life);
         self.submit(Pending::Forget, Operation::Forget { before_ms });
     }
+
+    /// Old tombstones were forgotten up to `after`: at once on to the next, if there were any, behind what waits meanwhile.
+    pub(super) fn forgot(&mut self, now: Now, after: Seq) {
+        let wait = match after > self.forgot {
+            true => NEXT_FORGOTTEN_AFTER,
+            false => self.config.tombstone_sweep,
+        };
+        self.forgot = self.forgot.max(after);
+        self.timers.insert(now.instant + wait, Timer::Forget);
+    }
 }
+
+/// A pause between two shares of tombstones.
+const NEXT_FORGOTTEN_AFTER: Duration = Duration::from_millis(10);

@@ -3,7 +3,7 @@
 //! A connection serves exactly the resources it registered itself as RM. Only such connections are ever chosen for a
 //! branch; a TM connection is in no route. Order among equals is round-robin, so that it depends on nothing hidden.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -58,8 +58,10 @@ struct Resource {
 #[derive(Debug, Default)]
 struct Route {
     in_flight: usize,
-    /// Transactions that want to call when there is room.
+    /// Transactions that want to call when there is room, each once however many branches it wants to call.
     queue: VecDeque<Xid>,
+    /// The same, to be asked.
+    queued: HashSet<Xid>,
 }
 
 /// Whom to call for a branch.
@@ -379,7 +381,9 @@ impl Roster {
             return false;
         };
         if route.in_flight >= max {
-            route.queue.push_back(xid.clone());
+            if route.queued.insert(xid.clone()) {
+                route.queue.push_back(xid.clone());
+            }
             return false;
         }
         route.in_flight += 1;
@@ -414,7 +418,9 @@ impl Roster {
         if route.in_flight >= max {
             return None;
         }
-        route.queue.pop_front()
+        let xid = route.queue.pop_front()?;
+        route.queued.remove(&xid);
+        Some(xid)
     }
 
     fn route(&mut self, channel: ChannelId, resource_id: &str) -> Option<&mut Route> {
@@ -496,3 +502,38 @@ fn read_ip(text: &str) -> Option<IpAddr> {
 
 /// Client ids remembered for one connection.
 const CLIENT_IDS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn a_transaction_stands_in_line_once_for_all_its_branches() {
+        let mut roster = Roster::new(Instant::now(), 10);
+        let channel = ChannelId(1);
+        roster.open(channel, "10.0.0.1:1".parse().unwrap());
+        let (application, group) = (Text::from("app"), Text::from("group"));
+        roster.introduce(channel, &Text::from("2.2.0"), &application, &group);
+        assert!(roster.serve(channel, "r", false));
+        let (one, two) = (Xid::new("h:1", 1), Xid::new("h:1", 2));
+        assert!(roster.enter(channel, "r", 1, &one));
+        for xid in [&one, &one, &two, &one, &two] {
+            assert!(!roster.enter(channel, "r", 1, xid));
+        }
+        assert_eq!(
+            roster.next_queued(channel, "r", 1),
+            None,
+            "there is no room"
+        );
+        roster.leave(channel, "r", 7);
+        assert_eq!(roster.next_queued(channel, "r", 1), Some(one.clone()));
+        // Taken out, it may line up again, at the end.
+        assert!(roster.enter(channel, "r", 1, &one));
+        assert!(!roster.enter(channel, "r", 1, &one));
+        roster.leave(channel, "r", 7);
+        assert_eq!(roster.next_queued(channel, "r", 1), Some(two));
+        assert_eq!(roster.next_queued(channel, "r", 1), Some(one));
+        assert_eq!(roster.next_queued(channel, "r", 1), None);
+    }
+}

@@ -111,10 +111,9 @@ impl State {
                 now_ms,
             } => self.decide_query(&xid, &resource_id, &lock_key, now_ms),
             Operation::Forget { before_ms } => {
-                if self.tombstones.any_before(before_ms) {
-                    self.changed(Outcome::Done, Change::Forgot { before_ms })
-                } else {
-                    told(Outcome::Done, self.forgot)
+                match self.tombstones.some_before(before_ms, FORGOTTEN_AT_ONCE) {
+                    Some(before_ms) => self.changed(Outcome::Done, Change::Forgot { before_ms }),
+                    None => told(Outcome::Done, self.forgot),
                 }
             }
         }
@@ -409,6 +408,9 @@ impl State {
         }
     }
 }
+
+/// Tombstones that one operation forgets, about: no other work has its turn meanwhile.
+const FORGOTTEN_AT_ONCE: usize = 4096;
 
 fn told(outcome: Outcome, after: Seq) -> Verdict {
     Verdict {

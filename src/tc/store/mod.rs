@@ -167,7 +167,8 @@ pub enum Operation {
         /// Now.
         now_ms: i64,
     },
-    /// Forgets tombstones that ended before `before_ms`. → `Done`
+    /// Forgets tombstones that ended before `before_ms`, the oldest first and only so many at once: as long as the number
+    /// of the completion grows there may be more. → `Done`
     Forget {
         /// The oldest end to keep.
         before_ms: i64,

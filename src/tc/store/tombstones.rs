@@ -61,14 +61,23 @@ impl Tombstones {
         }
     }
 
-    pub(crate) fn any_before(&self, before_ms: i64) -> bool {
-        self.by_age
+    /// Up to when to forget, so that not many more than `max` go that ended before `before_ms`; none when there is none.
+    pub(crate) fn some_before(&self, before_ms: i64, max: usize) -> Option<i64> {
+        let (oldest, _) = self
+            .by_age
             .first()
-            .is_some_and(|(ended, _)| *ended < before_ms)
+            .filter(|(ended, _)| *ended < before_ms)?;
+        // What ended within one millisecond goes together.
+        let kept = self.by_age.iter().nth(max).map(|(ended, _)| *ended);
+        Some(kept.map_or(before_ms, |ended| before_ms.min(ended.max(*oldest + 1))))
     }
 
     pub(crate) fn forget_before(&mut self, before_ms: i64) {
-        while self.any_before(before_ms) {
+        while self
+            .by_age
+            .first()
+            .is_some_and(|(ended, _)| *ended < before_ms)
+        {
             self.forget_oldest();
         }
     }
@@ -91,4 +100,35 @@ pub(crate) fn address_of(xid: &Xid) -> &str {
     xid.as_text()
         .rsplit_once(':')
         .map_or("", |(address, _)| address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tc::store::End;
+
+    #[test]
+    fn one_sweep_forgets_a_bounded_share_and_the_next_one_goes_on() {
+        let mut tombstones = Tombstones::default();
+        for id in 0..100 {
+            let tombstone = Tombstone {
+                end: End::Committed,
+                decided_ms: 0,
+                ended_ms: if id < 50 { id } else { 50 },
+            };
+            tombstones.insert("h:1", id + 1, tombstone, Seq(0));
+        }
+        let mut left = Vec::new();
+        while let Some(before_ms) = tombstones.some_before(51, 20) {
+            assert!(before_ms <= 51);
+            tombstones.forget_before(before_ms);
+            left.push(tombstones.len());
+        }
+        assert_eq!(
+            left,
+            [80, 60, 50, 0],
+            "what ended in one millisecond goes at once"
+        );
+        assert_eq!(tombstones.some_before(51, 20), None);
+    }
 }

@@ -184,3 +184,25 @@ fn a_full_set_of_resources_may_be_registered_again() {
     ));
     assert!(!try_register_rm(&mut world, rm, "app", &format!("{all},x")));
 }
+
+#[test]
+fn many_old_tombstones_go_in_shares_and_soon() {
+    let mut world = World::new();
+    let tm = world.tm("app", "2.2.0");
+    for _ in 0..10_000 {
+        let xid = world.begin(tm);
+        world.rollback(tm, &xid);
+        world.elapsed += Duration::from_millis(1);
+    }
+    assert_eq!(world.store.stats().tombstones, 10_000);
+    let life = CoordinatorConfig::default().tombstone_life;
+    world.advance(life + Duration::from_secs(10));
+    let mut left = vec![world.store.stats().tombstones];
+    while *left.last().unwrap() > 0 && left.len() < 1000 {
+        world.advance(Duration::from_millis(10));
+        left.push(world.store.stats().tombstones);
+    }
+    let shares: Vec<_> = left.windows(2).map(|w| w[0] - w[1]).collect();
+    assert!(shares.iter().all(|share| *share <= 5000), "{shares:?}");
+    assert_eq!(left.last(), Some(&0), "{left:?}");
+}
