@@ -39,7 +39,7 @@ impl Retry {
         }
         let Backoff { base, cap, .. } = self.policy;
         Some(match self.policy.growth {
-            Growth::Linear => (base * self.failures.min(LINEAR_MAX)).min(cap),
+            Growth::Linear => base.saturating_mul(self.failures.min(LINEAR_MAX)).min(cap),
             Growth::Exponential => {
                 let doubled = 2u32.checked_pow(self.failures - 1).unwrap_or(u32::MAX);
                 self.jitter(base.saturating_mul(doubled).min(cap))

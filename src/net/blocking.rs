@@ -21,7 +21,6 @@ use super::slots::Key;
 
 /// The reactor's end of the pool.
 pub(crate) struct Blocking<H: Handler> {
-    cap: usize,
     jobs: Sender<Job<H>>,
     pool: Arc<Pool<H>>,
     /// Sessions that hold a message for which there was no room.
@@ -31,6 +30,8 @@ pub(crate) struct Blocking<H: Handler> {
 struct Pool<H: Handler> {
     shared: Arc<Shared<H>>,
     jobs: Receiver<Job<H>>,
+    /// Most threads.
+    cap: usize,
     threads: AtomicUsize,
     idle: AtomicUsize,
     /// Jobs queued or running.
@@ -47,6 +48,7 @@ impl<H: Handler> Blocking<H> {
         let pool = Pool {
             shared: Arc::clone(shared),
             jobs: receiver,
+            cap,
             threads: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             pending: AtomicUsize::new(0),
@@ -54,7 +56,6 @@ impl<H: Handler> Blocking<H> {
             draining: AtomicBool::new(false),
         };
         Blocking {
-            cap,
             jobs,
             pool: Arc::new(pool),
             waiters: Vec::new(),
@@ -63,7 +64,7 @@ impl<H: Handler> Blocking<H> {
 
     /// Queues a message, or gives it back when there is no room.
     pub(crate) fn submit(&mut self, session: &Session<H>, message: In<H>) -> Result<(), In<H>> {
-        if self.cap == 0 {
+        if self.pool.cap == 0 {
             self.pool.work(session.clone(), message);
             return Ok(());
         }
@@ -84,8 +85,8 @@ impl<H: Handler> Blocking<H> {
     pub(crate) fn wait_for_room(&mut self, key: Key) -> bool {
         self.pool.wants_notice.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let waits = !(self.jobs.len() <= self.pool.shared.limits.blocking_queue / 2
-            && self.pool.wants_notice.swap(false, Ordering::Relaxed));
+        // The wish stays even if there is room: it may be that of others who wait and have not been told yet.
+        let waits = !self.pool.is_roomy();
         if waits {
             self.waiters.push(key);
         }
@@ -109,13 +110,13 @@ impl<H: Handler> Blocking<H> {
 
     fn grow(&self) {
         let pool = &self.pool;
-        let threads = pool.threads.load(Ordering::SeqCst);
-        if self.jobs.len() <= pool.idle.load(Ordering::SeqCst) || threads >= self.cap {
+        // Against the fence in `leave`: either that thread sees the job, or its place is free here.
+        fence(Ordering::SeqCst);
+        if self.jobs.len() <= pool.idle.load(Ordering::SeqCst) || !pool.enter() {
             return;
         }
-        pool.threads.fetch_add(1, Ordering::SeqCst);
         let pool_here = Arc::clone(pool);
-        let name = format!("net-blocking-{threads}");
+        let name = "net-blocking".to_owned();
         if let Err(e) = thread::Builder::new()
             .name(name)
             .spawn(move || serve(&pool_here))
@@ -133,22 +134,45 @@ fn serve<H: Handler>(pool: &Pool<H>) {
         pool.idle.fetch_sub(1, Ordering::SeqCst);
         // A job sent while this thread still counted as idle started no other thread: look once more.
         let Some((session, message)) = job.ok().or_else(|| pool.jobs.try_recv().ok()) else {
-            break;
+            if pool.leave() {
+                return;
+            }
+            continue;
         };
         pool.work(session, message);
         let left = pool.pending.fetch_sub(1, Ordering::SeqCst) - 1;
-        let roomy = pool.jobs.len() <= pool.shared.limits.blocking_queue / 2;
-        let notice = roomy
+        fence(Ordering::SeqCst);
+        let notice = pool.is_roomy()
             && pool.wants_notice.load(Ordering::Relaxed)
             && pool.wants_notice.swap(false, Ordering::Relaxed);
         if notice || (left == 0 && pool.draining.load(Ordering::SeqCst)) {
             let _ = pool.shared.remote.push_always(Remote::BlockingRoom);
         }
     }
-    pool.threads.fetch_sub(1, Ordering::SeqCst);
 }
 
 impl<H: Handler> Pool<H> {
+    /// Takes the place of one more thread. `false`: there is none.
+    fn enter(&self) -> bool {
+        let more = |n: usize| (n < self.cap).then_some(n + 1);
+        self.threads
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
+            .is_ok()
+    }
+
+    /// Gives a thread's place up. `false`: a job came meanwhile for which no thread was started, since this one still had
+    /// its place; it has it again.
+    fn leave(&self) -> bool {
+        self.threads.fetch_sub(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.jobs.is_empty() || !self.enter()
+    }
+
+    /// Whether at most half of the queue is taken.
+    fn is_roomy(&self) -> bool {
+        self.jobs.len() <= self.shared.limits.blocking_queue / 2
+    }
+
     fn work(&self, session: Session<H>, message: In<H>) {
         let handler = &self.shared.handler;
         let work = || handler.on_blocking(&session, message);
@@ -163,3 +187,50 @@ impl<H: Handler> Pool<H> {
 }
 
 const IDLE_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::config::{Limits, Workers};
+    use crate::net::fixture;
+    use crate::net::slots::Slots;
+
+    #[test]
+    fn a_job_that_comes_while_the_last_thread_leaves_is_done() {
+        let (shared, _remote) = fixture::shared(&Workers::default(), Limits::default());
+        let mut blocking = Blocking::new(&shared, 1);
+        // A thread has waited in vain and is about to end.
+        blocking.pool.threads.store(1, Ordering::SeqCst);
+        let session = fixture::session(&shared, Slots::new().insert(()));
+        assert!(blocking.submit(&session, ()).is_ok());
+        assert!(!blocking.pool.leave(), "it has to stay");
+        let (session, ()) = blocking.pool.jobs.try_recv().expect("the job");
+        assert!(session.is_open());
+        assert!(blocking.pool.leave());
+        assert_eq!(blocking.pool.threads.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn room_that_one_session_finds_does_not_keep_others_from_being_told() {
+        let limits = Limits {
+            blocking_queue: 2,
+            ..Limits::default()
+        };
+        let (shared, _remote) = fixture::shared(&Workers::default(), limits);
+        let mut blocking = Blocking::new(&shared, 1);
+        // Its one thread is busy.
+        blocking.pool.threads.store(1, Ordering::SeqCst);
+        let mut slots = Slots::new();
+        let (a, b) = (slots.insert(()), slots.insert(()));
+        let session = fixture::session(&shared, a);
+        for _ in 0..2 {
+            assert!(blocking.submit(&session, ()).is_ok());
+        }
+        assert!(blocking.submit(&session, ()).is_err(), "full");
+        assert!(blocking.wait_for_room(a));
+        drop(blocking.pool.jobs.try_recv());
+        assert!(!blocking.wait_for_room(b), "there is room");
+        assert!(blocking.pool.wants_notice.load(Ordering::SeqCst));
+        assert_eq!(blocking.take_waiters(), [a]);
+    }
+}

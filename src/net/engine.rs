@@ -101,7 +101,7 @@ impl<H: Handler> Engine<H> {
 
     /// Sets a timer `delay` from the time of this turn.
     pub(crate) fn set_timer(&mut self, delay: Duration, timer: Timer) -> TimerId {
-        self.set_timer_at(self.now + delay.min(FAR), timer)
+        self.set_timer_at(later(self.now, delay), timer)
     }
 
     /// Sets a timer for a moment.
@@ -138,5 +138,10 @@ impl<H: Handler> Engine<H> {
     }
 }
 
+/// The moment `delay` after another. A delay of more than a hundred years counts as that.
+pub(crate) fn later(at: Instant, delay: Duration) -> Instant {
+    at + delay.min(FAR)
+}
+
 /// A delay longer than this is as good as never; it keeps sums of times in range.
-const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+pub(crate) const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

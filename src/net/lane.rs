@@ -165,9 +165,12 @@ impl<H: Handler> LaneTable<H> {
         if queue.dead.load(Ordering::Relaxed) || self.stopped() {
             return Err(event);
         }
-        let before = queue.events.fetch_add(1, Ordering::Relaxed);
-        if before >= self.events_max && !always {
-            queue.events.fetch_sub(1, Ordering::Relaxed);
+        // Not counted before it is taken: a lane that became quiet meanwhile would not say so.
+        let more = |n: usize| (always || n < self.events_max).then_some(n + 1);
+        let counted = queue
+            .events
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if counted.is_err() {
             return Err(event);
         }
         let mut inputs = queue.lock();
@@ -198,7 +201,8 @@ impl<H: Handler> LaneTable<H> {
         queue.wants_notice.store(true, Ordering::Relaxed);
         // Against the fence in `settle`: either the lane sees the wish, or we see its room.
         fence(Ordering::SeqCst);
-        busy || !(self.is_roomy(lane) && queue.wants_notice.swap(false, Ordering::Relaxed))
+        // The wish stays even if there is room: it may be that of others who wait, whom the lane has not told yet.
+        busy || !self.is_roomy(lane)
     }
 
     /// Whether a lane is at half its capacity or below.
@@ -535,4 +539,40 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panic".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::fixture;
+    use crate::net::slots::Slots;
+
+    #[test]
+    fn room_that_one_session_finds_does_not_keep_others_from_being_told() {
+        let workers = Workers {
+            lanes: 1,
+            lane_depth: 2,
+            ..Workers::default()
+        };
+        let (shared, mut remote) = fixture::shared(&workers, Limits::default());
+        let table = &shared.lanes;
+        let mut gather = Gather::new(Arc::clone(table));
+        let mut slots = Slots::new();
+        let (a, b) = (slots.insert(()), slots.insert(()));
+        for _ in 0..2 {
+            assert!(gather.message(0, a.session(), (), 1).is_ok());
+        }
+        gather.hand_over();
+        assert!(gather.message(0, a.session(), (), 1).is_err(), "full");
+        assert!(gather.wait_for_room(0, a));
+        // The lane has finished its batch and is about to look whether anybody waits.
+        table.lanes[0].messages.store(0, Ordering::Release);
+        assert!(!gather.wait_for_room(0, b), "there is room");
+        table.settle(0, Counts::default(), 0);
+        let told = remote
+            .drain(9)
+            .any(|item| matches!(item, Remote::LaneRoom(0)));
+        assert!(told, "a session waits and nobody would ever tell it");
+        assert_eq!(gather.take_waiters(0), [a]);
+    }
 }

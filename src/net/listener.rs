@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::config::{ListenOptions, SessionConfig};
 use super::id::ListenerId;
+use super::wheel::TimerId;
 
 /// A listener as the reactor sees it.
 pub(crate) struct ListenerSlot<L> {
@@ -20,6 +21,8 @@ pub(crate) struct ListenerSlot<L> {
     pub(crate) queued: bool,
     /// Waiting before the next attempt, since descriptors or memory ran out.
     stall: Option<Duration>,
+    /// Of that attempt.
+    pub(crate) timer: Option<TimerId>,
 }
 
 impl<L> ListenerSlot<L> {
@@ -38,6 +41,7 @@ impl<L> ListenerSlot<L> {
             open: 0,
             queued: false,
             stall: None,
+            timer: None,
         }
     }
 

@@ -32,6 +32,8 @@ pub mod driver;
 mod endpoint;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod handler;
 mod id;
 mod inbox;

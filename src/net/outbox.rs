@@ -42,6 +42,11 @@ impl Outbox {
         &mut self.tail
     }
 
+    /// Shortens the tail to `len` bytes: takes back what was just appended to it.
+    pub(crate) fn cut_tail(&mut self, len: usize) {
+        self.tail.truncate(len);
+    }
+
     /// Puts linked payloads in their places: each `at` counts from the start of the tail.
     pub(crate) fn place(&mut self, links: &mut Vec<Link>) {
         let mut cut = 0;

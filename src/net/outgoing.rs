@@ -94,7 +94,7 @@ impl Outgoing {
     /// Takes back what a codec that panicked had appended.
     pub(crate) fn repair<H: Handler>(&mut self, engine: &mut Engine<H>) {
         if let Some(start) = self.unfinished.take() {
-            self.outbox.tail(&mut engine.pools.tails).truncate(start);
+            self.outbox.cut_tail(start);
             engine.links.clear();
         }
     }

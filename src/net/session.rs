@@ -18,6 +18,7 @@ use super::id::SessionId;
 use super::pending::Pending;
 use super::remote::{Call, Payload, Remote};
 use super::shared::Shared;
+use super::wheel::Tick;
 
 /// A live connection, or what is left of it: identity and counters outlive the close.
 pub struct Session<H: Handler> {
@@ -39,6 +40,7 @@ pub(crate) struct Inner<H: Handler> {
     hard: AtomicUsize,
     close_on_overflow: AtomicBool,
     pub(crate) counters: Counters,
+    opened: Tick,
     /// Milliseconds since the reactor's epoch.
     pub(crate) last_active: AtomicU64,
     pub(crate) touched: AtomicBool,
@@ -81,6 +83,7 @@ impl<H: Handler> Session<H> {
         name: Arc<str>,
         shared: Arc<Shared<H>>,
         config: &SessionConfig,
+        opened: Tick,
     ) -> Self {
         let inner = Inner {
             id,
@@ -94,7 +97,8 @@ impl<H: Handler> Session<H> {
             hard: AtomicUsize::new(0),
             close_on_overflow: AtomicBool::new(false),
             counters: Counters::default(),
-            last_active: AtomicU64::new(0),
+            opened,
+            last_active: AtomicU64::new(opened.0),
             touched: AtomicBool::new(false),
             extensions: Extensions::default(),
             hooks: Mutex::new(Hooks::default()),
@@ -174,6 +178,9 @@ impl<H: Handler> Session<H> {
 
     /// Closes gracefully: what was sent before is flushed, the peer is given time to finish.
     pub fn close(&self) {
+        if !self.is_open() {
+            return; // it is closing already
+        }
         let _ = self
             .inner
             .shared
@@ -212,6 +219,9 @@ impl<H: Handler> Session<H> {
 
     /// Sets the period of `on_tick`; zero switches it off.
     pub fn set_tick(&self, period: Duration) {
+        if !self.is_open() {
+            return;
+        }
         let _ = self
             .inner
             .shared
@@ -263,6 +273,11 @@ impl<H: Handler> Session<H> {
             frames_out: counters.frames_out.load(Ordering::Relaxed),
             waiting: self.waiting(),
         }
+    }
+
+    /// When the session was opened.
+    pub fn opened(&self) -> Instant {
+        self.inner.shared.epoch + Duration::from_millis(self.inner.opened.0)
     }
 
     /// When the peer last sent something.

@@ -221,7 +221,7 @@ impl<T> Consumer<T> {
     /// Announces that the owner is about to block. `true`: it may, a push will wake it. `false`: items wait, so it has
     /// to poll without blocking. Call [`wake`](Self::wake) when the poll returned, in the first case.
     #[must_use = "blocking in spite of `false` leaves items waiting"]
-    pub fn try_sleep(&mut self) -> bool {
+    pub fn try_sleep(&self) -> bool {
         if !self.taken.is_empty() {
             return false;
         }
@@ -237,8 +237,11 @@ impl<T> Consumer<T> {
     }
 
     /// Announces that the owner is awake: pushes need not wake it until it sleeps again.
-    pub fn wake(&mut self) {
-        self.shared.state.store(RUNNING, Ordering::Relaxed);
+    pub fn wake(&self) {
+        // Nobody else stores *running*, and the word's cache line stays shared while nothing changes.
+        if self.shared.state.load(Ordering::Relaxed) != RUNNING {
+            self.shared.state.store(RUNNING, Ordering::Relaxed);
+        }
     }
 
     /// Whether nothing waits. A push may change that at any moment.

@@ -181,7 +181,7 @@ fn no_callback_comes_after_the_close_and_handles_stay_harmless() {
     );
     pause(50);
     assert!(server.notes.is_empty(), "nothing after the close");
-    server.wait_for("stale uses", |m| m.stale >= 3);
+    server.wait_for("the stale abort", |m| m.stale >= 1);
     // The slot serves another session; the old handle does not reach it.
     let mut other = server.client();
     session.abort();
@@ -257,4 +257,25 @@ fn malformed_and_oversized_frames_end_their_session_only() {
     drop(oversized);
     assert_eq!(server.closed(), CloseReason::Codec);
     assert_eq!(good.ask(&[1; 996]), [1; 996]);
+}
+
+#[test]
+fn a_reset_after_the_peer_finished_ends_a_session_that_has_nothing_to_write() {
+    let (mut app, notes) = App::new();
+    app.on_message = Box::new(|_, _, _| {});
+    let half_close = SessionConfig {
+        half_close: true,
+        ..SessionConfig::default()
+    };
+    let server = Server::start(with_session(half_close), (app, notes));
+    let mut client = server.client();
+    client.send(b"never answered");
+    client.finish();
+    server.wait_for("the question", |m| m.frames_in == 1);
+    pause(50);
+    socket2::SockRef::from(&client.stream)
+        .set_linger(Some(Duration::ZERO))
+        .expect("linger");
+    drop(client);
+    assert!(matches!(server.closed(), CloseReason::Io(_)));
 }

@@ -161,3 +161,41 @@ fn several_reactors_share_a_port_and_a_process() {
     handle.drain(Duration::ZERO);
     thread.join().expect("no panic").expect("drained");
 }
+
+#[test]
+fn what_another_thread_asks_wakes_a_host_that_sleeps_on_the_descriptor() {
+    let (app, _notes) = App::new();
+    let mut reactor = Reactor::new(Config::default(), app).expect("reactor");
+    let handle = reactor.handle();
+    let (sender, fired) = crossbeam_channel::unbounded();
+    let mut host = mio::Poll::new().expect("poll");
+    let fd = reactor.as_raw_fd();
+    host.registry()
+        .register(
+            &mut mio::unix::SourceFd(&fd),
+            mio::Token(0),
+            mio::Interest::READABLE,
+        )
+        .expect("nested");
+    let mut events = mio::Events::with_capacity(4);
+    for round in 0..3 {
+        while reactor.poll_once(Some(Duration::ZERO)).expect("turn") == Turn::Worked {}
+        assert_eq!(
+            reactor.next_timeout(),
+            None,
+            "round {round}: sleep for ever"
+        );
+        // Between the host's question and its sleep, or during it: there is no difference for the descriptor.
+        let sender = sender.clone();
+        let _timer = handle.after(Duration::ZERO, move || {
+            sender.send(round).expect("receiver");
+        });
+        host.poll(&mut events, Some(Duration::from_secs(5)))
+            .expect("host");
+        assert!(!events.is_empty(), "round {round}: the host slept on");
+        while fired.is_empty() {
+            reactor.poll_once(reactor.next_timeout()).expect("turn");
+        }
+        assert_eq!(fired.recv(), Ok(round));
+    }
+}

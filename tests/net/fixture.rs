@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use seamio::net::*;
 
-/// u32 big-endian length, then the payload. A payload `panic!` makes decoding panic, `!encode` makes encoding fail and
-/// `!encode-panic` makes it panic half-way.
+/// u32 big-endian length, then the payload. A payload `panic!` makes decoding panic, `!encode` makes encoding fail,
+/// `!encode-panic` makes it panic half-way and `!encode-much-panic` half-way through more than one buffer.
 pub(crate) struct Frames;
 
 impl Codec for Frames {
@@ -47,6 +47,10 @@ impl Codec for Frames {
         match &payload[..] {
             b"!encode" => Err(CodecError::malformed("asked to")),
             b"!encode-panic" => panic!("asked to"),
+            b"!encode-much-panic" => {
+                output.put_slice(&[0; 40_000]);
+                panic!("asked to")
+            }
             _ => Ok(()),
         }
     }

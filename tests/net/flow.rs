@@ -211,3 +211,32 @@ fn too_many_bytes_in_all_stop_all_reading_until_they_are_fewer() {
     assert!(greedy.receive().iter().all(|b| *b == b'a'));
     assert_eq!(other.receive(), [b'b'; 10]);
 }
+
+#[test]
+fn reading_goes_on_when_the_session_with_the_pile_is_gone() {
+    let (mut app, notes) = App::new();
+    app.on_message = Box::new(|cx, _, message| {
+        let size = if message[0] == b'a' { 30 << 20 } else { 10 };
+        let _ = cx.send(&Bytes::from(vec![message[0]; size]));
+    });
+    let config = Config {
+        session: small_buffers(),
+        limits: Limits {
+            buffered: 500_000,
+            ..Limits::default()
+        },
+        ..Config::default()
+    };
+    let server = Server::start(config, (app, notes));
+    let mut greedy = server.client();
+    let mut other = server.client();
+    greedy.send(b"a");
+    server.wait_for("the pile", |m| m.buffered > 500_000);
+    other.send(b"b");
+    pause(100);
+    assert_eq!(server.handle.metrics().frames_in, 1, "nobody is read");
+    // Closed with answers unread: a reset.
+    drop(greedy);
+    assert!(matches!(server.closed(), CloseReason::Io(_)));
+    assert_eq!(other.receive(), [b'b'; 10]);
+}

@@ -238,3 +238,43 @@ fn callbacks_may_ask_for_anything() {
         expect(&target.notes, opened);
     }
 }
+
+#[test]
+fn nothing_of_a_message_is_sent_whose_encoding_panicked() {
+    for text in ["!encode-panic", "!encode-much-panic"] {
+        let server = Server::start(Config::default(), App::new());
+        let mut client = server.client();
+        client.send(b"whole");
+        client.send(text.as_bytes());
+        assert_eq!(
+            client.rest().expect("a clean end"),
+            frame(b"whole"),
+            "{text}"
+        );
+        drop(client);
+        assert_eq!(server.closed(), CloseReason::Panic);
+        assert_eq!(server.client().ask(b"alive"), b"alive", "{text}");
+        assert_eq!(server.handle.metrics().buffered, 0);
+    }
+}
+
+#[test]
+fn a_callback_of_a_call_that_panics_disturbs_nobody() {
+    let (mut app, notes) = App::new();
+    let (sender, sessions) = crossbeam_channel::unbounded();
+    app.on_open = Box::new(move |_, session, _| {
+        let _ = sender.send(session.clone());
+        Ok(())
+    });
+    let server = Server::start(Config::default(), (app, notes));
+    let mut client = server.client();
+    let session = sessions.recv().expect("opened");
+    let wait = Duration::from_secs(60);
+    let first = session.call(7, Bytes::from_static(b"question"), wait);
+    let again = session.call(7, Bytes::from_static(b"question"), wait);
+    again.then(|_| panic!("asked to"));
+    server.wait_for("the panic", |m| m.panics == 1);
+    assert_eq!(client.ask(b"alive"), b"question");
+    assert_eq!(client.receive(), b"alive");
+    drop(first);
+}

@@ -78,16 +78,22 @@ fn running_out_of_descriptors_sheds_connections_and_recovers() {
     let mut kept = Client::connect(address);
     assert_eq!(kept.ask(b"first"), b"first");
     let mut flood: Vec<_> = (0..100).map(|_| Client::connect(address)).collect();
+    // More of them one by one, each an edge of its own while the listener waits for its timer.
+    for _ in 0..100 {
+        assert_eq!(Client::connect(address).rest().unwrap_or_default(), b"");
+    }
     // The last ones see the end at once instead of hanging in the backlog.
     for client in flood.iter_mut().rev().take(10) {
         assert_eq!(client.rest().unwrap_or_default(), b"");
     }
     assert_eq!(kept.ask(b"others go on"), b"others go on");
+    // By now the listener waits for the longest time between two attempts.
+    pause(1500);
     writeln!(tell, "count").expect("child reads");
     let shed: u64 = next("shed").parse().expect("number");
-    let turns: u64 = next("turns in 300 ms").parse().expect("number");
+    let turns: u64 = next("turns in 1200 ms").parse().expect("number");
     assert!(shed >= 50, "{shed}");
-    assert!(turns < 100, "no busy loop: {turns}");
+    assert!(turns < 8, "one timer, whatever came meanwhile: {turns}");
     drop(flood);
     pause(1500);
     assert_eq!(Client::connect(address).ask(b"again"), b"again");
@@ -104,7 +110,7 @@ fn with_few_descriptors() {
     std::io::stdin().read_line(&mut line).expect("told");
     println!("shed {}", server.handle.metrics().shed);
     let turns = server.handle.metrics().turns;
-    pause(300);
-    println!("turns in 300 ms {}", server.handle.metrics().turns - turns);
+    pause(1200);
+    println!("turns in 1200 ms {}", server.handle.metrics().turns - turns);
     std::io::stdin().read_line(&mut line).expect("end");
 }

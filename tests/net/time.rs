@@ -170,3 +170,43 @@ fn silence_that_we_caused_does_not_count() {
         "later silence is its own"
     );
 }
+
+#[test]
+fn the_longest_durations_mean_never() {
+    let session = SessionConfig {
+        idle_timeout: Some(Duration::MAX),
+        write_stall: Duration::MAX,
+        drain_timeout: Duration::MAX,
+        tick: Duration::MAX,
+        recv_buffer: Some(8 << 10),
+        send_buffer: Some(8 << 10),
+        ..SessionConfig::default()
+    };
+    let config = Config {
+        session,
+        ..Config::default()
+    };
+    let server = Server::start(config, App::new());
+    let _once = server.handle.after(Duration::MAX, || {});
+    let _again = server.handle.every(Duration::MAX, || {});
+    let mut client = server.client();
+    client.send(&vec![1; 8 << 20]);
+    pause(50);
+    assert_eq!(client.receive().len(), 8 << 20);
+    let options = ConnectOptions {
+        timeout: Duration::MAX,
+        backoff: Backoff {
+            growth: Growth::Linear,
+            base: Duration::MAX,
+            cap: Duration::MAX,
+            ..Backoff::default()
+        },
+        ..ConnectOptions::default()
+    };
+    let nobody = "tcp://127.0.0.1:1".parse().expect("endpoint");
+    let _link = server.handle.connect(nobody, options);
+    server.expect(|n| matches!(n, Note::ConnectError(Some(_))));
+    drop(client);
+    server.handle.drain(Duration::MAX);
+    server.join().expect("drained");
+}

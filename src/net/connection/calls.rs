@@ -23,7 +23,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 .underway
                 .fetch_sub(payload.len(), Ordering::Relaxed);
             let reason = self.life.closed().unwrap_or(engine.default_reason());
-            return call.completion.complete(Err(Error::Closed(reason)));
+            return complete(engine, call.completion, Err(Error::Closed(reason)));
         }
         let refused = if self.calls.contains_key(&call.id) {
             Some(Error::DuplicateCall(call.id))
@@ -37,7 +37,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 .inner
                 .underway
                 .fetch_sub(payload.len(), Ordering::Relaxed);
-            return call.completion.complete(Err(error));
+            return complete(engine, call.completion, Err(error));
         }
         let timer = engine.set_timer(call.timeout, Timer::Call(self.key, call.id));
         let waiting = Waiting {

@@ -19,12 +19,12 @@ use std::time::Duration;
 use crate::net::codec::Codec;
 use crate::net::config::SessionConfig;
 use crate::net::driver::{Event, Stream};
-use crate::net::engine::{Engine, SessionTimer, Timer};
+use crate::net::engine::{Engine, FAR, SessionTimer, Timer, later};
 use crate::net::error::{CloseReason, Error};
 use crate::net::handler::{Cx, Handler, In};
 use crate::net::inbox::Inbox;
 use crate::net::lane::panic_text;
-use crate::net::lifecycle::{Action, Incident, Lifecycle};
+use crate::net::lifecycle::{Action, Incident, Lifecycle, Phase};
 use crate::net::outgoing::Outgoing;
 use crate::net::pending::Completion;
 use crate::net::session::Session;
@@ -60,8 +60,8 @@ pub(crate) struct Connection<H: Handler, S> {
     blocked: bool,
     calls: BTreeMap<u64, Waiting<In<H>>>,
     timers: Timers,
-    /// Milliseconds since the epoch at which the peer last took bytes, or had none to take.
-    progress: u64,
+    /// Milliseconds since the epoch at which the peer last took bytes or began to take none; `None` while none wait.
+    progress: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -99,8 +99,6 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         engine: &Engine<H>,
     ) -> Self {
         let state = engine.shared.handler.codec().open(session.peer());
-        let tick = engine.tick().0;
-        session.inner.last_active.store(tick, Ordering::Relaxed);
         Connection {
             key,
             transport,
@@ -118,7 +116,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             blocked: false,
             calls: BTreeMap::new(),
             timers: Timers::default(),
-            progress: tick,
+            progress: None,
             session,
             config,
         }
@@ -161,6 +159,16 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         if event.readable || event.read_closed || event.error {
             self.readable = true;
             self.mark_ready(engine);
+        }
+        if event.error && self.life.phase() == Phase::WriteOnly {
+            // Nothing is read any more and there may be nothing to write: nobody else would notice.
+            match self.transport.take_error() {
+                Ok(Some(e)) | Err(e) => {
+                    let reason = CloseReason::Io(e.kind());
+                    return self.fail(engine, &Error::Io(e), reason);
+                }
+                Ok(None) => {}
+            }
         }
         if event.writable || event.error {
             self.writable = true;
@@ -334,7 +342,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         if inner.touched.swap(false, Ordering::Relaxed) || paused {
             inner.last_active.store(engine.tick().0, Ordering::Relaxed);
         }
-        let silent = self.session.last_active() + limit;
+        let silent = later(self.session.last_active(), limit);
         if silent <= engine.now {
             return self.fail(engine, &Error::Timeout, CloseReason::Idle);
         }
@@ -344,11 +352,11 @@ impl<H: Handler, S: Stream> Connection<H, S> {
 
     fn check_stall(&mut self, engine: &mut Engine<H>) {
         self.timers.stall = None;
-        if self.out.outbox.is_empty() {
+        let Some(progress) = self.progress else {
             return;
-        }
-        let stuck = engine.shared.epoch + Duration::from_millis(self.progress);
-        let until = stuck + self.config.write_stall;
+        };
+        let stuck = engine.shared.epoch + Duration::from_millis(progress);
+        let until = later(stuck, self.config.write_stall);
         if until <= engine.now {
             return self.fail(engine, &Error::Timeout, CloseReason::Stalled);
         }
@@ -357,7 +365,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
     }
 
     fn arm_tick(&mut self, engine: &mut Engine<H>, first: bool) {
-        let period = self.config.tick;
+        let period = self.config.tick.min(FAR);
         self.timers.tick = None;
         if period.is_zero() || !self.life.sends() {
             return;

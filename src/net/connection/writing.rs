@@ -39,13 +39,16 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         self.publish();
         if self.out.outbox.is_empty() {
             self.out.outbox.recycle(&mut engine.pools.tails);
-            self.progress = engine.tick().0;
+            self.progress = None;
             if matches!(self.life.phase(), Phase::Flushing { .. }) {
                 self.incident(engine, Incident::Flushed);
             }
-        } else if !self.writable && self.timers.stall.is_none() {
-            let timer = Timer::Session(self.key, SessionTimer::Stall);
-            self.timers.stall = Some(engine.set_timer(self.config.write_stall, timer));
+        } else if !self.writable {
+            self.progress.get_or_insert(engine.tick().0);
+            if self.timers.stall.is_none() {
+                let timer = Timer::Session(self.key, SessionTimer::Stall);
+                self.timers.stall = Some(engine.set_timer(self.config.write_stall, timer));
+            }
         }
         if self.out.relax() {
             self.resumed(engine);
@@ -115,7 +118,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         {
             Transmitted::Bytes { written, full } => {
                 self.writable = !full;
-                self.progress = engine.tick().0;
+                self.progress = Some(engine.tick().0);
                 engine.buffered -= written.bytes;
                 engine.metrics.bytes_out += written.bytes as u64;
                 engine.metrics.write_slices += written.slices as u64;
@@ -145,5 +148,103 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             .counters
             .frames_out
             .store(self.out.frames, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::config::{Budget, Limits, SessionConfig, Workers};
+    use crate::net::driver::{Event, ReadSpace};
+    use crate::net::fixture::{self, Mute};
+    use crate::net::slots::Slots;
+    use crate::net::transport::Transport;
+
+    /// A peer that takes as many bytes as it was given room for.
+    struct Peer(Arc<AtomicUsize>);
+
+    impl Stream for Peer {
+        fn read(&mut self, _: &mut ReadSpace<'_>) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match bytes.len().min(self.0.load(Ordering::Relaxed)) {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                n => {
+                    self.0.fetch_sub(n, Ordering::Relaxed);
+                    Ok(n)
+                }
+            }
+        }
+        fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+            self.write(&slices[0])
+        }
+        fn shutdown_write(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+            Ok(None)
+        }
+        fn abort(&mut self) {}
+        fn peer_addr(&self) -> io::Result<SocketAddr> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn a_stall_counts_from_when_the_peer_began_to_take_nothing() {
+        let (shared, _remote) = fixture::shared(&Workers::default(), Limits::default());
+        let mut engine = Engine::<Mute>::new(&shared, Budget::default(), 0, shared.epoch);
+        let key = Slots::new().insert(());
+        let room = Arc::new(AtomicUsize::new(10));
+        let session = fixture::session(&shared, key);
+        let mut peer = Connection::new(
+            key,
+            Transport::tcp(Peer(Arc::clone(&room))),
+            session,
+            SessionConfig::default(),
+            &engine,
+        );
+        let at = |engine: &mut Engine<Mute>, millis| {
+            engine.now = shared.epoch + Duration::from_millis(millis);
+        };
+        let fires = |engine: &mut Engine<Mute>| engine.wheel.pop_expired(engine.tick()).is_some();
+        // It takes a part, then the rest, long before the limit of 30 s.
+        peer.accept_piece(&mut engine, &[1; 100], 1);
+        peer.flush(&mut engine);
+        room.store(90, Ordering::Relaxed);
+        let event = Event {
+            token: key.token(),
+            readable: false,
+            writable: true,
+            read_closed: false,
+            error: false,
+        };
+        peer.note(&mut engine, &event);
+        peer.flush(&mut engine);
+        assert!(peer.out.outbox.is_empty());
+        // Nothing is sent for a long time, and then it takes none of the next bytes.
+        at(&mut engine, 29_500);
+        peer.accept_piece(&mut engine, &[1; 100], 1);
+        peer.flush(&mut engine);
+        at(&mut engine, 31_000);
+        assert!(fires(&mut engine), "the timer of the first time");
+        peer.timer(&mut engine, SessionTimer::Stall);
+        assert!(peer.session.is_open(), "stuck for 1.5 s only");
+        at(&mut engine, 59_400);
+        assert!(!fires(&mut engine));
+        at(&mut engine, 59_500);
+        assert!(fires(&mut engine));
+        peer.timer(&mut engine, SessionTimer::Stall);
+        assert!(!peer.session.is_open(), "stuck for 30 s");
     }
 }

@@ -1,5 +1,6 @@
 //! Taking connections and opening sessions (network.md B.6, B.7, B.39).
 
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use crate::net::config::SessionConfig;
 use crate::net::connection::Connection;
 use crate::net::driver::{Clock, Driver, Stream};
 use crate::net::endpoint::{Origin, Peer};
-use crate::net::engine::Timer;
+use crate::net::engine::{Engine, Timer};
 use crate::net::handler::Handler;
 use crate::net::lane::panic_text;
-use crate::net::listener::{AcceptFailure, classify};
+use crate::net::listener::{AcceptFailure, ListenerSlot, classify};
 use crate::net::session::Session;
 use crate::net::slots::Key;
 use crate::net::transport::Transport;
@@ -51,13 +52,15 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 AcceptFailure::Transient => continue,
                 AcceptFailure::Empty => again = false,
                 AcceptFailure::Exhausted => {
-                    again = false;
                     engine.metrics.accept_stalls += 1;
-                    let wait = listener.exhausted(&error);
-                    while self.driver.shed(&mut listener.socket) {
-                        engine.metrics.shed += 1;
-                    }
-                    engine.set_timer(wait, Timer::Listener(key));
+                    let budget = engine.budget.accepts;
+                    let shed = (0..budget)
+                        .take_while(|_| self.driver.shed(&mut listener.socket))
+                        .count();
+                    engine.metrics.shed += shed as u64;
+                    // More may wait, and no edge will tell.
+                    again = shed == budget;
+                    try_later(engine, listener, key, &error);
                 }
                 AcceptFailure::Broken => {
                     again = false;
@@ -65,8 +68,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                         "listener={} event=accept-failed error={error}",
                         listener.name
                     );
-                    let wait = listener.exhausted(&error);
-                    engine.set_timer(wait, Timer::Listener(key));
+                    try_later(engine, listener, key, &error);
                 }
             }
             break;
@@ -147,7 +149,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             origin,
         };
         let shared = Arc::clone(&self.engine.shared);
-        let session = Session::new(key.session(), peer, Arc::clone(name), shared, config);
+        let opened = self.engine.tick();
+        let name = Arc::clone(name);
+        let session = Session::new(key.session(), peer, name, shared, config, opened);
         let (transport, config) = (Transport::tcp(stream), config.clone());
         let engine = &mut self.engine;
         let made = catch_unwind(AssertUnwindSafe(|| {
@@ -168,6 +172,19 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         if let Some(Slot::Listener(listener)) = self.slots.get_mut(key) {
             listener.open -= 1;
         }
+    }
+}
+
+/// Sets the listener's timer, unless it is set already.
+fn try_later<H: Handler, L>(
+    engine: &mut Engine<H>,
+    listener: &mut ListenerSlot<L>,
+    key: Key,
+    error: &io::Error,
+) {
+    if listener.timer.is_none() {
+        let wait = listener.exhausted(error);
+        listener.timer = Some(engine.set_timer(wait, Timer::Listener(key)));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::net::config::ConnectOptions;
 use crate::net::connector::{Connecting, Connector, LinkState, Target};
 use crate::net::driver::{Clock, Driver, Event, Stream};
 use crate::net::endpoint::{Endpoint, Origin};
-use crate::net::engine::Timer;
+use crate::net::engine::{Timer, later};
 use crate::net::error::{CloseReason, Error};
 use crate::net::handler::Handler;
 use crate::net::id::ConnectorId;
@@ -135,7 +135,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         };
         let draining = self.engine.draining;
         let wait = connector.links[link].retry.failed().filter(|_| !draining);
-        let again = wait.map(|wait| self.engine.now + wait);
+        let again = wait.map(|wait| later(self.engine.now, wait));
         connector.links[link].state = match wait {
             Some(wait) => {
                 let timer = Timer::Connector(id.0, link);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Reactor, Slot};
 use crate::net::driver::{Clock, Driver};
-use crate::net::engine::Timer;
+use crate::net::engine::{Timer, later};
 use crate::net::error::CloseReason;
 use crate::net::handler::Handler;
 use crate::net::id::ConnectorId;
@@ -36,7 +36,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             "event=drain sessions={} deadline={deadline:?}",
             self.sessions
         );
-        let until = self.clock_now() + deadline;
+        let until = later(self.clock_now(), deadline);
         self.drain = Drain::Working(until);
         self.engine.set_timer_at(until, Timer::Drain);
         // And one turn now, in which the first steps are taken.
@@ -72,7 +72,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             }
             Drain::Closing(until) => {
                 if self.sessions == 0 {
-                    self.stop(until);
+                    self.stop(until.max(self.clock_now() + STOP_PATIENCE));
                 }
             }
             Drain::Stopping(until) => {
@@ -123,10 +123,11 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
 
     /// Whether everything that was read has been answered.
     fn is_quiet(&self) -> bool {
+        // The queue after those who fill it: a lane is quiet once its answers are in there.
         self.engine.gather.is_empty()
-            && self.remote.is_empty()
             && self.engine.shared.lanes.is_quiet()
             && self.engine.blocking.is_quiet()
+            && self.remote.is_empty()
             && !self.any_session(|session| session.has_calls() || session.is_stalled())
     }
 
@@ -159,7 +160,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     }
 }
 
-/// How long workers get to end after a drain that was cut off.
+/// How long workers get to end at least, however late it is.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(1);

@@ -12,7 +12,8 @@
 //!
 //! A host with a loop of its own calls [`Reactor::poll_once`]. It may sleep as long as [`Reactor::next_timeout`] says, and
 //! no longer than until the descriptor of [`AsRawFd`] becomes readable. The descriptor alone is not enough: neither work
-//! left over from the last turn nor a timer makes it readable. No thread is started unless workers are configured or a
+//! left over from the last turn nor a timer makes it readable, and a request of another thread does so only after
+//! [`Reactor::next_timeout`] was asked, since a reactor that is awake is not woken. No thread is started unless workers are configured or a
 //! name has to be resolved; signals are left alone.
 //!
 //! Follows network.md B.1 to B.6, B.12, B.16, B.20, B.33 to B.35 and C.1.
@@ -246,8 +247,18 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         }
     }
 
-    /// How long there is nothing to do if nothing happens. `None`: for ever.
+    /// How long there is nothing to do if nothing happens. `None`: for ever. From this call to the next turn a request of
+    /// another thread makes the descriptor readable, so ask right before sleeping on it.
     pub fn next_timeout(&self) -> Option<Duration> {
+        let timeout = self.time_left();
+        if timeout != Some(Duration::ZERO) && !self.remote.try_sleep() {
+            return Some(Duration::ZERO);
+        }
+        timeout
+    }
+
+    /// How long there is nothing to do, as things stand.
+    fn time_left(&self) -> Option<Duration> {
         let engine = &self.engine;
         let leftover = !engine.ready.is_empty()
             || !engine.dirty.is_empty()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Listening, Reactor, Slot};
 use crate::net::driver::{Clock, Driver, Event};
 use crate::net::endpoint::Origin;
-use crate::net::engine::{Engine, Timer};
+use crate::net::engine::{Engine, Timer, later};
 use crate::net::error::{CloseReason, Error};
 use crate::net::handler::Handler;
 use crate::net::id::SessionId;
@@ -22,24 +22,18 @@ use crate::net::wheel::Tick;
 impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// Waits for something to do. Whether another thread ended the wait.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        let next = self.next_timeout();
+        let next = self.time_left();
         let mut limit = match (timeout, next) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let mut sleeps = false;
-        if limit != Some(Duration::ZERO) {
-            sleeps = self.remote.try_sleep();
-            if !sleeps {
-                limit = Some(Duration::ZERO);
-            }
+        if limit != Some(Duration::ZERO) && !self.remote.try_sleep() {
+            limit = Some(Duration::ZERO);
         }
         self.engine.metrics.polls += 1;
         self.events.clear();
         let outcome = self.driver.poll(&mut self.events, limit);
-        if sleeps {
-            self.remote.wake();
-        }
+        self.remote.wake();
         let woken = outcome?;
         self.engine.metrics.wakes += u64::from(woken);
         Ok(woken)
@@ -59,6 +53,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         worked |= self.run_lanes();
         worked |= self.flush();
         worked |= self.reap();
+        self.feed_starved();
         self.advance_drain();
         self.publish(began);
         worked
@@ -178,8 +173,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 }
                 _ => {
                     self.engine.metrics.stale += 1;
-                    call.completion
-                        .complete(Err(Error::Closed(CloseReason::Local)));
+                    let gone = Err(Error::Closed(CloseReason::Local));
+                    self.guarded(|_| call.completion.complete(gone));
                 }
             },
             Remote::ForgetCall(of, serial) => {
@@ -291,7 +286,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             return;
         }
         // The turn's time was read before the timer was asked for; counted from there it could be early.
-        let at = self.clock_now() + delay;
+        let at = later(self.clock_now(), delay);
         let timer = self.engine.set_timer_at(at, Timer::App(id));
         self.engine.app_timers.insert(id, (timer, f));
     }
@@ -325,11 +320,12 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             }
             Timer::Connecting(key) => self.connect_timed_out(key),
             Timer::Listener(key) => {
-                if let Some(Slot::Listener(listener)) = self.slots.get_mut(key)
-                    && !listener.queued
-                {
-                    listener.queued = true;
-                    self.engine.ready.push_back(key);
+                if let Some(Slot::Listener(listener)) = self.slots.get_mut(key) {
+                    listener.timer = None;
+                    if !listener.queued {
+                        listener.queued = true;
+                        self.engine.ready.push_back(key);
+                    }
                 }
             }
             Timer::Connector(id, link) => {
@@ -345,7 +341,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             Some((_, TimerFn::Once(f))) => self.guarded(|_| f()),
             Some((_, TimerFn::Every(period, mut f))) => {
                 // From the moment it was due, so that it does not drift; a late one is not made up for.
-                let next = self.engine.shared.epoch + Duration::from_millis(due.0) + period;
+                let due = self.engine.shared.epoch + Duration::from_millis(due.0);
+                let next = later(due, period);
                 let next = next.max(self.engine.now);
                 let timer = self.engine.set_timer_at(next, Timer::App(id));
                 self.guarded(|_| f());
@@ -402,11 +399,16 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         // Whoever became dirty meanwhile waits for the next turn.
         dirty.append(&mut self.engine.dirty);
         self.engine.dirty = dirty;
+        any
+    }
+
+    /// Lets those read again who were not read because too many bytes waited in all. After the burials: a session that
+    /// is gone takes its bytes along.
+    fn feed_starved(&mut self) {
         if !self.engine.starved.is_empty() && !self.engine.is_overfull() {
             let starved = std::mem::take(&mut self.engine.starved);
             self.resume(starved);
         }
-        any
     }
 
     fn publish(&mut self, began: Instant) {

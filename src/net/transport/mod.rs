@@ -83,6 +83,13 @@ impl<S: Stream> Transport<S> {
         }
     }
 
+    /// Takes the pending error of the connection, if there is one.
+    pub(crate) fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        match self {
+            Transport::Tcp(tcp) => tcp.stream().take_error(),
+        }
+    }
+
     /// Makes the coming drop reset the connection.
     pub(crate) fn abort(&mut self) {
         match self {
