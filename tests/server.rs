@@ -489,3 +489,24 @@ fn a_journal_is_verified_and_damage_is_shown_with_its_place() {
     assert_eq!(code, 4, "{errors}");
     assert!(errors.contains("is damaged at offset"), "{errors}");
 }
+
+/// Ticks are spread over their period, the patience for a first frame is not.
+#[test]
+fn every_connection_gets_the_same_time_for_its_first_frame() {
+    let patient = [("SEAMIO_TRANSPORT_IDLE_TIMEOUT", "3s")];
+    let server = Coordinator::start(&["--store", "memory"], &patient);
+    let began = now();
+    let mut silent: Vec<_> = (0..100).map(|_| Peer::connect(server.address)).collect();
+    pause(Duration::from_millis(1500));
+    let mut early = 0;
+    for peer in &mut silent {
+        early += usize::from(peer.is_closed_within(Duration::from_millis(1)));
+    }
+    assert!(now() < began + Duration::from_secs(3), "too slow to tell");
+    assert_eq!(early, 0, "closed before their time");
+    assert!(
+        silent
+            .iter_mut()
+            .all(|peer| peer.is_closed_within(PATIENCE))
+    );
+}

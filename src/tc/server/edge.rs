@@ -45,6 +45,10 @@ struct Doors {
 /// The coordinator's lane.
 pub(crate) const LANE: LaneId = LaneId(0);
 
+/// How often a connection without a first frame is looked at within its time. The first look can come at any moment,
+/// since ticks are spread over their period.
+const LOOKS: u32 = 4;
+
 impl Wake {
     /// Never blocks.
     pub(crate) fn wake(&self) {
@@ -111,7 +115,7 @@ impl Handler for Edge {
             }
             *open += 1;
         }
-        config.tick = self.first_frame_within;
+        config.tick = self.first_frame_within / LOOKS;
         cx.post(LANE, Event::Opened(session.id(), peer))
             .map_err(|_| {
                 self.forget(peer.ip());
@@ -138,9 +142,12 @@ impl Handler for Edge {
         let _ = cx.send(&pong);
     }
 
-    /// A connection that has not sent one whole frame by its first tick is no client.
-    fn on_tick(&self, _cx: &mut Cx<'_, Self>, session: &Session<Self>) {
-        if session.stats().frames_in == 0 {
+    /// A connection that has not sent one whole frame in time is no client. One that has ticks no more.
+    fn on_tick(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>) {
+        let age = cx.now().saturating_duration_since(session.opened());
+        if session.stats().frames_in > 0 {
+            session.set_tick(Duration::ZERO);
+        } else if age >= self.first_frame_within {
             session.abort();
         }
     }

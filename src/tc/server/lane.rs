@@ -205,7 +205,7 @@ impl CoordinatorLane {
             }
             LaneInput::Event(Event::Drain(wait)) => {
                 coordinator.handle_drain(now);
-                let until = now.instant + wait;
+                let until = now.instant + wait.min(FOREVER);
                 self.drain_until =
                     Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
             }
@@ -312,3 +312,6 @@ fn channel(session: SessionId) -> ChannelId {
 fn session(channel: ChannelId) -> SessionId {
     SessionId::from_u64(channel.0)
 }
+
+/// A longer wait is as good as none; it keeps the sum in range.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
