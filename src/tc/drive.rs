@@ -281,7 +281,10 @@ impl Drive {
 
     /// The step of a branch.
     pub(super) fn position(&self, branch: crate::xid::BranchId) -> Option<usize> {
-        self.steps.iter().position(|step| step.branch_id == branch)
+        let is_it = |i: &usize| self.steps[*i].branch_id == branch;
+        // A branch that is asked for is nearly always one that is at work.
+        let at_work = self.active.iter().copied().find(is_it);
+        at_work.or_else(|| (0..self.steps.len()).find(is_it))
     }
 
     /// Whether a step is neither behind another one nor beside an active one of its resource.

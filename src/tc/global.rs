@@ -52,7 +52,7 @@ pub(super) enum Work {
     ReportOdd(Reply, Box<BranchReport>),
     LockQuery(Reply, Box<BranchRegister>),
     GlobalReport(Reply, Box<GlobalReport>),
-    /// The report of a SAGA engine sets a status; the transaction as it was before.
+    /// The report of a SAGA engine sets a status; the transaction as it was before, without its branches.
     SagaSet(Reply, GlobalStatus, Box<Global>),
     /// The report of a SAGA engine ends the transaction.
     SagaEnd(Reply, End),
@@ -218,9 +218,16 @@ impl Coordinator {
                 lock_key: request.lock_key.clone(),
                 now_ms,
             }),
-            Work::RegisterBad(..) | Work::ReportOdd(..) | Work::GlobalReport(..) => {
-                Operation::Fetch { xid, now_ms }
-            }
+            Work::RegisterBad(..) | Work::GlobalReport(..) => Operation::Fetch {
+                xid,
+                branch_id: None,
+                now_ms,
+            },
+            Work::ReportOdd(_, report) => Operation::Fetch {
+                xid,
+                branch_id: Some(BranchId(report.branch_id)),
+                now_ms,
+            },
             Work::Report(_, report) => Operation::Report {
                 xid,
                 branch_id: BranchId(report.branch_id),

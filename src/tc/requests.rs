@@ -517,17 +517,11 @@ impl Coordinator {
         after: Seq,
     ) -> Option<Work> {
         let outcome = match outcome {
-            Outcome::Found(global) => {
-                let branch = global
-                    .branches
-                    .iter()
-                    .find(|b| b.branch_id.0 == report.branch_id);
-                match branch.map(|b| b.branch_type) {
-                    Some(BranchType::Saga) => return Some(Work::Report(reply, report)),
-                    Some(_) => Outcome::Status(global.status),
-                    None => Outcome::NoBranch,
-                }
-            }
+            Outcome::Found(global) => match global.branches.first().map(|b| b.branch_type) {
+                Some(BranchType::Saga) => return Some(Work::Report(reply, report)),
+                Some(_) => Outcome::Status(global.status),
+                None => Outcome::NoBranch,
+            },
             outcome => outcome,
         };
         self.conclude_report(now, xid, reply, &report, outcome, after);

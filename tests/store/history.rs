@@ -160,7 +160,11 @@ impl History {
             },
             84..86 => Operation::ReleaseLocks { xid },
             86..90 => Operation::LookUp { xid, now_ms },
-            90..92 => Operation::Fetch { xid, now_ms },
+            90..92 => Operation::Fetch {
+                branch_id: self.random.chance(50).then(|| self.branch(&xid)),
+                xid,
+                now_ms,
+            },
             92..98 => Operation::QueryLocks {
                 xid: match self.random.chance(30) {
                     true => Text::new(),

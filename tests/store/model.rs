@@ -141,9 +141,17 @@ impl Model {
                 Some(outcome) => outcome,
                 None => Outcome::Status(self.at(&xid).0.status),
             },
-            Operation::Fetch { xid, now_ms } => match self.absent(&xid, Some(now_ms)) {
+            Operation::Fetch {
+                xid,
+                branch_id,
+                now_ms,
+            } => match self.absent(&xid, Some(now_ms)) {
                 Some(outcome) => outcome,
-                None => Outcome::Found(self.at(&xid).0.clone()),
+                None => {
+                    let mut global = self.at(&xid).0.clone();
+                    global.branches.retain(|b| Some(b.branch_id) == branch_id);
+                    Outcome::Found(global)
+                }
             },
             Operation::QueryLocks {
                 xid,

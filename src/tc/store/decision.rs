@@ -100,8 +100,12 @@ impl State {
                 Ok(entry) => told(Outcome::Status(entry.global.status), entry.after),
                 Err(absent) => absent.into(),
             },
-            Operation::Fetch { xid, now_ms } => match self.undecided(&xid, now_ms) {
-                Ok(entry) => told(Outcome::Found(entry.global.clone()), entry.after),
+            Operation::Fetch {
+                xid,
+                branch_id,
+                now_ms,
+            } => match self.undecided(&xid, now_ms) {
+                Ok(entry) => told(Outcome::Found(entry.excerpt(branch_id)), entry.after),
                 Err(absent) => absent.into(),
             },
             Operation::QueryLocks {

@@ -148,11 +148,14 @@ pub enum Operation {
         /// Now.
         now_ms: i64,
     },
-    /// Asks for the whole transaction: to learn whether it is a SAGA, or to drive it.
+    /// Asks for the transaction with none of its branches but the one named: to learn whether it is a SAGA, or to drive
+    /// it as one. However many branches there are, it costs the same.
     /// → `Found`, `Expired`, `Ended`, `Unknown`
     Fetch {
         /// The global transaction.
         xid: Xid,
+        /// The branch to show, if there is one of this id.
+        branch_id: Option<BranchId>,
         /// Now.
         now_ms: i64,
     },
@@ -267,7 +270,7 @@ pub enum Outcome {
     Duplicate,
     /// Another transaction holds a row.
     Conflict(Conflict),
-    /// The transaction, as it is kept.
+    /// The transaction as it is kept, with the branch that was asked for and no other.
     Found(Global),
     /// Decided now; this is what is to be driven.
     Decided(Global),

@@ -361,6 +361,27 @@ impl State {
 }
 
 impl GlobalEntry {
+    /// The transaction with none of its branches but this one.
+    pub(super) fn excerpt(&self, branch_id: Option<BranchId>) -> Global {
+        let branch = branch_id.and_then(|id| self.position(id));
+        let global = &self.global;
+        Global {
+            xid: global.xid.clone(),
+            status: global.status,
+            application_id: global.application_id.clone(),
+            transaction_service_group: global.transaction_service_group.clone(),
+            name: global.name.clone(),
+            timeout_ms: global.timeout_ms,
+            begin_ms: global.begin_ms,
+            decided_ms: global.decided_ms,
+            saga: global.saga,
+            branches: branch
+                .map(|i| global.branches[i].clone())
+                .into_iter()
+                .collect(),
+        }
+    }
+
     /// Where a branch stands. Commits end branches from the front, rollbacks from the back, so both are quick.
     pub(super) fn position(&self, branch_id: BranchId) -> Option<usize> {
         let branches = &self.global.branches;

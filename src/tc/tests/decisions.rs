@@ -528,3 +528,30 @@ fn lock_queries_ask_about_rows_and_not_about_transactions() {
         Err(FailedStore)
     );
 }
+
+#[test]
+fn a_look_at_a_transaction_copies_no_branch_but_the_one_asked_for() {
+    let mut world = World::new();
+    let tm = world.tm("app", "2.2.0");
+    let xid = world.begin(tm);
+    let branches: Vec<_> = (0..3).map(|_| world.register(tm, tcc(&xid, "r"))).collect();
+    let shown = |world: &mut World, branch: Option<i64>| {
+        let operation = Operation::Fetch {
+            xid: parsed(&xid),
+            branch_id: branch.map(BranchId),
+            now_ms: world.now().wall_ms,
+        };
+        world.store.submit(Ticket(1), operation);
+        match world.store.poll_completion().map(|done| done.outcome) {
+            Some(Outcome::Found(global)) => {
+                assert_eq!((global.status, global.name.as_str()), (Begin, "name"));
+                let ids = global.branches.iter().map(|branch| branch.branch_id.0);
+                ids.collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(shown(&mut world, None), [0i64; 0]);
+    assert_eq!(shown(&mut world, Some(branches[1])), [branches[1]]);
+    assert_eq!(shown(&mut world, Some(7)), [0i64; 0]);
+}
