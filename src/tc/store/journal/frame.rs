@@ -4,6 +4,8 @@
 
 use bytes::Bytes;
 
+use super::sums::Sums;
+
 /// The identity of a file, mixed into every checksum in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Salt(u32);
@@ -107,7 +109,8 @@ pub(super) fn read(bytes: &Bytes, at: usize, salt: Salt) -> Option<(FrameHead, B
         .then(|| (head, bytes.slice(at + HEAD_BYTES..end)))
 }
 
-/// Sound frames from `at` on whose records are numbered `expected` or later, wherever they begin.
+/// Sound frames from `at` on whose records are numbered `expected` or later, wherever they begin. Takes a time in
+/// proportion to the bytes, whatever they are.
 pub(super) fn strays(
     bytes: &Bytes,
     mut at: usize,
@@ -115,11 +118,15 @@ pub(super) fn strays(
     expected: u64,
 ) -> Vec<(usize, FrameHead)> {
     let mut found = Vec::new();
+    let start = at;
+    let mut sums = None;
     while at + HEAD_BYTES <= bytes.len() {
         // The number comes first, since it rules out zeros and the remains of an earlier use without a sum.
         let first = u64::from_le_bytes(bytes[at + 8..at + 16].try_into().expect("eight bytes"));
         if first >= expected
-            && let Some((head, _)) = read(bytes, at, salt)
+            && let Some((head, sum)) = FrameHead::read(&bytes[at..])
+            && let sums = sums.get_or_insert_with(|| Sums::new(bytes, start))
+            && sums.append(salt.0, at + 4, at + HEAD_BYTES + head.length as usize) == sum
         {
             found.push((at, head));
             at += head.span();
@@ -173,5 +180,34 @@ mod tests {
         let found = strays(&bytes, 0, salt, 4);
         assert_eq!(found.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [48]);
         assert!(strays(&bytes, 0, salt, 10).is_empty());
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "the time it takes is the point")]
+    fn text_that_looks_like_heads_of_long_frames_takes_no_quadratic_time() {
+        // What a client may have sent: valid text, and every 32 bytes a head whose records reach to the end.
+        let mut out = Vec::new();
+        let total: usize = 2 << 20;
+        while out.len() < total {
+            let length = (total - out.len() - HEAD_BYTES) as u32 & 0x7f7f_7f7f;
+            out.extend([0x41; 4]);
+            out.extend(length.to_le_bytes());
+            out.extend([0x7f; 8]);
+            out.extend(u32::from(length >= 13).to_le_bytes());
+            out.extend([0; 12]);
+        }
+        assert!(std::str::from_utf8(&out).is_ok());
+        let salt = Salt::new(7, 1);
+        let at = begin(&mut out);
+        out.extend([9; 20]);
+        finish(&mut out, at, salt, 5, 1, 3);
+        let bytes = Bytes::from(out);
+        assert!(FrameHead::read(&bytes[64..]).is_some_and(|(head, _)| head.length > 1 << 20));
+        let begun = std::time::Instant::now();
+        let found = strays(&bytes, 0, salt, 5);
+        let took = begun.elapsed();
+        assert_eq!(found.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [at]);
+        // Quadratic, these are more than 60 GB to sum.
+        assert!(took < std::time::Duration::from_secs(10), "{took:?}");
     }
 }

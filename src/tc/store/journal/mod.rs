@@ -32,6 +32,7 @@ mod record;
 mod recovery;
 mod segment;
 mod snapshot;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod threads;
