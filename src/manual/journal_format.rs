@@ -9,7 +9,7 @@
 //! | name | what it is |
 //! |---|---|
 //! | `lock` | empty; locked by the process that owns the journal |
-//! | `NNNNNNNNNNNNNNNNNNNN.segment` | a segment of the log; the number (20 decimal digits) is its id |
+//! | `NNNNNNNNNNNNNNNNNNNN.segment` | a segment of the log; the number (20 decimal digits) is its id. Later ones have higher ids, not always the next |
 //! | `NNNNNNNNNNNNNNNNNNNN.snapshot` | the state after the record with this number |
 //! | `*.tmp` | being made when the process ended; to be ignored. The next start removes it |
 //!
@@ -66,6 +66,10 @@
 //! - a number does not go on, within a segment or, behind the snapshot, from one to the next;
 //! - a record in a frame with a right CRC cannot be read, or does not fit the state;
 //! - a head or anything in the newest snapshot is wrong: snapshots are synced before they get their name.
+//!
+//! Behind the end of a segment lies what clients sent during its earlier use, and they may have made it look like heads of
+//! long frames. A reader that sums each of those anew takes quadratic time; CRCs are linear, so the one of any part follows
+//! from two that were kept on the way.
 //!
 //! A writer that goes on behind a torn write first overwrites the heads of the frames with a right CRC that follow the
 //! end, and syncs. One kind of damage cannot be told from a torn write: damage to the very last frame of a journal whose
