@@ -155,62 +155,44 @@ fn half_a_segment_is_left_when_the_writer_finds_the_disk_full() {
     assert_eq!(writer.spares.len(), 1);
 }
 
-#[test]
-fn the_sync_thread_waits_for_room_on_a_full_disk() {
-    let disk = SimDisk::new(1);
-    let config = JournalConfig {
-        // So that the store does not look before the thread does.
-        reserve_bytes: 0,
-        ..config()
-    };
-    let (mut store, told) = threaded(opened(&disk, &config), &config);
-    assert_eq!(run(&mut store, begin(1)), Outcome::Done);
-    store.flush();
-    told.recv_timeout(LONG).expect("is told");
-    disk.set_capacity(Some(disk.used()));
-    // Until no more is taken, and of that not all may be written.
-    let mut begun = 1;
-    while begun < 900 && run(&mut store, begin(begun + 1)) == Outcome::Done {
-        begun += 1;
-        if begun % 5 == 0 {
-            store.flush();
-        }
-    }
-    store.flush();
-    let last = store.state.seq();
-    disk.set_capacity(None);
-    let mut durable = store.durable();
-    while durable < last {
-        match told.recv_timeout(LONG).expect("is told") {
-            Durable::UpTo(seq) => durable = seq,
-            Durable::Failed(error) => panic!("the journal failed: {error}"),
-        }
-    }
-    let image = store.image();
-    drop(store);
-    let back = JournalStore::open_inline(disk.crash(), config).expect("opens");
-    assert!(back.image() == image);
-}
-
-#[test]
-fn a_stop_does_not_wait_for_a_full_disk() {
-    let disk = SimDisk::new(1);
-    let config = config();
+/// Threads whose sync thread finds no room for the second of two batches.
+fn stuck(disk: &SimDisk) -> (Threads, mpsc::Receiver<Durable>) {
     let Opened {
         mut keeper,
         writer,
         shared,
         ..
-    } = opened(&disk, &config);
+    } = opened(disk, &config());
     keeper.spares_wanted = 0;
     disk.set_capacity(Some(disk.used()));
     let (sender, told) = mpsc::channel();
     let notify = Box::new(move |durable| {
         let _ = sender.send(durable);
     });
-    let mut threads = Threads::start(writer, keeper, shared, notify).expect("threads start");
+    let threads = Threads::start(writer, keeper, shared, notify).expect("threads start");
     threads.send(batch(1, 3000));
     threads.send(batch(2, 3000));
+    let first = told.recv_timeout(LONG);
+    assert!(matches!(first, Ok(Durable::UpTo(Seq(1)))), "{first:?}");
+    (threads, told)
+}
+
+#[test]
+fn the_sync_thread_waits_for_room_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let (mut threads, told) = stuck(&disk);
+    let waits = told.recv_timeout(Duration::from_millis(300));
+    assert!(waits.is_err(), "{waits:?}");
+    disk.set_capacity(None);
+    let second = told.recv_timeout(LONG);
+    assert!(matches!(second, Ok(Durable::UpTo(Seq(2)))), "{second:?}");
+    threads.stop();
+    assert!(told.iter().next().is_none(), "and it stops in order");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_full_disk() {
+    let (mut threads, told) = stuck(&SimDisk::new(1));
     threads.stop();
     let last = told.iter().last();
     assert!(matches!(last, Some(Durable::Failed(_))), "{last:?}");
