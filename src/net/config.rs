@@ -15,6 +15,10 @@ pub struct Config {
     pub limits: Limits,
     /// What one session, listener or turn may use before the others get theirs.
     pub budget: Budget,
+    /// Each turn leaves the poller's descriptor such that it becomes readable when the next turn is due, whatever for: a
+    /// host that has taken its first turn may sleep on it alone. Costs a system call when the next timer changes. Linux
+    /// only. Default off.
+    pub descriptor_tells_all: bool,
 }
 
 /// Settings of one session.
@@ -188,7 +192,7 @@ impl Default for Limits {
     }
 }
 
-/// What one source may use up in one turn before the others get theirs.
+/// What one source may use up in one turn before the others get theirs. A zero counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes read from one session. Default 64 KiB.
@@ -207,6 +211,22 @@ pub struct Budget {
     pub timers: usize,
     /// Time spent on reading before timers and other threads get their turn. Default 1 ms.
     pub slice: Duration,
+}
+
+impl Budget {
+    /// With nothing to use up nothing would ever be done.
+    pub(crate) fn at_least_one(self) -> Budget {
+        Budget {
+            read: self.read.max(1),
+            frames: self.frames.max(1),
+            write: self.write.max(1),
+            accepts: self.accepts.max(1),
+            visits: self.visits.max(1),
+            remote: self.remote.max(1),
+            timers: self.timers.max(1),
+            slice: self.slice,
+        }
+    }
 }
 
 impl Default for Budget {

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+#[cfg(target_os = "linux")]
+use super::alarm::Alarm;
 use super::config::Keepalive;
 
 /// Where the reactor learns the time. Read once per turn.
@@ -46,6 +48,8 @@ pub struct Token(pub u64);
 impl Token {
     /// Reserved for the driver's own waker: never given to a source.
     pub const WAKER: Token = Token(u64::MAX);
+    /// Reserved for the driver's own timer.
+    pub const ALARM: Token = Token(u64::MAX - 1);
 }
 
 /// One readiness report.
@@ -106,6 +110,15 @@ pub trait Driver: Send + 'static {
 
     /// The function that ends a sleeping [`Driver::poll`].
     fn waker(&self) -> WakeFn;
+
+    /// Makes the poller's descriptor readable after `delay`, in place of what was asked before; `None`: not by itself.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no such timer.
+    fn alarm(&mut self, delay: Option<Duration>) -> io::Result<()> {
+        let _ = delay;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The order in which inline lanes with work run in this turn, and which of them wait for a later one (removed
     /// from `ready`). The real driver keeps them as they are; a simulation shuffles.
@@ -236,6 +249,8 @@ pub struct MioDriver {
     capacity: usize,
     waker: Arc<mio::Waker>,
     spare: Option<std::fs::File>,
+    #[cfg(target_os = "linux")]
+    alarm: Option<Alarm>,
 }
 
 impl MioDriver {
@@ -249,6 +264,8 @@ impl MioDriver {
             capacity: EVENTS_MIN,
             waker,
             spare: spare(),
+            #[cfg(target_os = "linux")]
+            alarm: None,
         })
     }
 }
@@ -270,6 +287,9 @@ impl Driver for MioDriver {
             if token == Token::WAKER {
                 woken = true;
                 continue;
+            }
+            if token == Token::ALARM {
+                continue; // what it was set for is due by now
             }
             events.push(Event {
                 token,
@@ -360,6 +380,20 @@ impl Driver for MioDriver {
         let shed = listener.inner.accept().is_ok();
         self.spare = spare();
         shed
+    }
+
+    #[cfg(target_os = "linux")]
+    fn alarm(&mut self, delay: Option<Duration>) -> io::Result<()> {
+        if self.alarm.is_none() {
+            let alarm = Alarm::new()?;
+            self.poll.registry().register(
+                &mut mio::unix::SourceFd(&alarm.as_raw_fd()),
+                mio_token(Token::ALARM),
+                mio::Interest::READABLE,
+            )?;
+            self.alarm = Some(alarm);
+        }
+        self.alarm.as_mut().map_or(Ok(()), |alarm| alarm.set(delay))
     }
 
     fn waker(&self) -> WakeFn {

@@ -92,7 +92,7 @@ impl<H: Handler> Engine<H> {
             pools: Pools::new(limits.pool),
             arena: Arena::default(),
             links: Vec::new(),
-            budget,
+            budget: budget.at_least_one(),
             limits,
             buffered: 0,
             draining: false,

@@ -21,6 +21,8 @@
 //!
 //! Follows network.md, parts B and C. `examples/echo.rs` is a complete program.
 
+#[cfg(target_os = "linux")]
+mod alarm;
 mod backoff;
 mod blocking;
 mod buffer;

@@ -199,3 +199,62 @@ fn what_another_thread_asks_wakes_a_host_that_sleeps_on_the_descriptor() {
         assert_eq!(fired.recv(), Ok(round));
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_descriptor_alone_is_enough_where_so_configured() {
+    let (app, notes) = App::new();
+    let config = Config {
+        descriptor_tells_all: true,
+        // One frame a visit: work is left over from turn to turn.
+        budget: Budget {
+            frames: 1,
+            ..Budget::default()
+        },
+        ..Config::default()
+    };
+    let mut reactor = Reactor::new(config, app).expect("reactor");
+    let id = reactor
+        .listen(any_port(), ListenOptions::default())
+        .expect("listen");
+    let address = reactor.local_addr(id).expect("address");
+    let handle = reactor.handle();
+    let mut host = mio::Poll::new().expect("poll");
+    let fd = reactor.as_raw_fd();
+    host.registry()
+        .register(
+            &mut mio::unix::SourceFd(&fd),
+            mio::Token(0),
+            mio::Interest::READABLE,
+        )
+        .expect("nested");
+    let client = std::thread::spawn(move || {
+        let mut client = Client::connect(address);
+        for i in 0..20 {
+            client.send(&[i]);
+        }
+        let answered = (0..20).all(|i| client.receive() == [i]);
+        let (sender, fired) = crossbeam_channel::unbounded();
+        let began = now();
+        let _timer = handle.after(Duration::from_millis(60), move || {
+            sender.send(now()).expect("receiver");
+        });
+        let after = fired.recv().expect("fired") - began;
+        drop(client);
+        pause(100); // the reactor sleeps without a timer
+        handle.drain(Duration::from_secs(5));
+        (answered, after)
+    });
+    let mut events = mio::Events::with_capacity(4);
+    let mut turn = reactor.poll_once(Some(Duration::ZERO)).expect("turn");
+    while turn != Turn::Drained {
+        host.poll(&mut events, Some(Duration::from_secs(5)))
+            .expect("host");
+        assert!(!events.is_empty(), "the host slept on: {notes:?}");
+        turn = reactor.poll_once(Some(Duration::ZERO)).expect("turn");
+    }
+    let (answered, after) = client.join().expect("no panic");
+    assert!(answered && after >= Duration::from_millis(60));
+    let polls = reactor.metrics().polls;
+    assert!(polls < 150, "no busy loop: {polls}");
+}

@@ -1,6 +1,7 @@
 //! Bytes in, frames through, bytes out; and what it costs.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use crate::fixture::*;
 use seamio::net::*;
@@ -223,4 +224,23 @@ fn options_reach_accepted_sockets() {
             .recv_timeout(std::time::Duration::from_secs(5))
             .expect("the socket")
     );
+}
+
+#[test]
+fn budgets_of_zero_are_slow_and_not_a_standstill() {
+    let config = Config {
+        budget: Budget {
+            read: 0,
+            frames: 0,
+            write: 0,
+            accepts: 0,
+            visits: 0,
+            remote: 0,
+            timers: 0,
+            slice: Duration::ZERO,
+        },
+        ..Config::default()
+    };
+    let server = Server::start(config, App::new());
+    assert_eq!(server.client().ask(b"slowly"), b"slowly");
 }

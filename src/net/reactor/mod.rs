@@ -13,7 +13,8 @@
 //! A host with a loop of its own calls [`Reactor::poll_once`]. It may sleep as long as [`Reactor::next_timeout`] says, and
 //! no longer than until the descriptor of [`AsRawFd`] becomes readable. The descriptor alone is not enough: neither work
 //! left over from the last turn nor a timer makes it readable, and a request of another thread does so only after
-//! [`Reactor::next_timeout`] was asked, since a reactor that is awake is not woken. No thread is started unless workers are configured or a
+//! [`Reactor::next_timeout`] was asked, since a reactor that is awake is not woken. With
+//! [`Config::descriptor_tells_all`] the descriptor alone is enough, from the first turn on. No thread is started unless workers are configured or a
 //! name has to be resolved; signals are left alone.
 //!
 //! Follows network.md B.1 to B.6, B.12, B.16, B.20, B.33 to B.35 and C.1.
@@ -76,6 +77,15 @@ pub struct Reactor<H: Handler, D: Driver = MioDriver, C: Clock = Monotonic> {
     failure: Option<String>,
     /// Connections taken and not opened yet; empty between two accepts.
     accepted: Vec<(D::Stream, SocketAddr)>,
+    alarm: Option<Set>,
+}
+
+/// What the driver's alarm is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Set {
+    Never,
+    Soon,
+    At(Instant),
 }
 
 /// What lies in a slot.
@@ -111,8 +121,13 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     ///
     /// # Errors
     /// When a worker thread cannot be started.
-    pub fn with(config: Config, handler: H, driver: D, clock: C) -> io::Result<Self> {
+    pub fn with(config: Config, handler: H, mut driver: D, clock: C) -> io::Result<Self> {
         let now = clock.now();
+        let mut alarm = None;
+        if config.descriptor_tells_all {
+            driver.alarm(None)?;
+            alarm = Some(Set::Never);
+        }
         let (producer, remote) = wake::queue(usize::MAX, driver.waker());
         let table = Arc::new(LaneTable::new(
             &config.workers,
@@ -144,6 +159,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             drain: Drain::No,
             failure: None,
             accepted: Vec::new(),
+            alarm,
         })
     }
 
@@ -199,6 +215,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             self.end();
             return Err(error);
         }
+        self.set_alarm()?;
         Ok(match self.drain {
             Drain::Done => Turn::Drained,
             _ if worked => Turn::Worked,
@@ -233,6 +250,10 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// when this is called again, is cut off.
     pub fn drain(&mut self, deadline: Duration) {
         self.start_drain(deadline);
+        // A host that sleeps on the descriptor alone has to take the first step.
+        if let Err(e) = self.set_alarm() {
+            log::error!("event=alarm-failed error={e}");
+        }
     }
 
     /// The same operations from any thread.
@@ -277,13 +298,35 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         {
             return Some(Duration::ZERO);
         }
+        let deadline = self.next_deadline();
+        deadline.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// When the next timer fires or the next lane wants to be called.
+    fn next_deadline(&self) -> Option<Instant> {
+        let engine = &self.engine;
         let timer = engine.wheel.next_deadline();
         let timer = timer.map(|tick| engine.shared.epoch + Duration::from_millis(tick.0));
         let lanes = self.inline.iter().filter_map(LaneRunner::next_deadline);
-        lanes
-            .chain(timer)
-            .min()
-            .map(|at| at.saturating_duration_since(now))
+        lanes.chain(timer).min()
+    }
+
+    /// Leaves the descriptor such that it becomes readable when there is something to do, if the host asked for that.
+    fn set_alarm(&mut self) -> io::Result<()> {
+        let Some(before) = self.alarm else {
+            return Ok(());
+        };
+        let timeout = self.next_timeout();
+        let set = match (timeout, self.next_deadline()) {
+            (Some(Duration::ZERO), _) => Set::Soon,
+            (Some(_), Some(at)) => Set::At(at),
+            _ => Set::Never,
+        };
+        if set == Set::Soon || set != before {
+            self.driver.alarm(timeout)?;
+            self.alarm = Some(set);
+        }
+        Ok(())
     }
 
     /// What the reactor did so far.
