@@ -91,7 +91,7 @@ impl Calls {
 
     /// A transaction waits for a resource.
     pub(super) fn wait_for(&mut self, resource_id: &Text, xid: &Xid) {
-        match self.waiting.get_mut(resource_id.as_str()) {
+        match self.waiting.get_mut(resource_id) {
             Some(waiting) => {
                 waiting.insert(xid.clone());
             }
@@ -102,7 +102,7 @@ impl Calls {
         }
     }
 
-    pub(super) fn wait_no_more(&mut self, resource_id: &str, xid: &Xid) {
+    pub(super) fn wait_no_more(&mut self, resource_id: &Text, xid: &Xid) {
         if let Some(waiting) = self.waiting.get_mut(resource_id) {
             waiting.remove(xid);
             if waiting.is_empty() {

@@ -264,7 +264,7 @@ impl Coordinator {
     }
 
     /// There may be room on a route: those that wait in line there go on.
-    fn pump(&mut self, now: Now, channel: ChannelId, resource_id: &str) {
+    fn pump(&mut self, now: Now, channel: ChannelId, resource_id: &Text) {
         let max = self.config.calls_per_route_max;
         while let Some(xid) = self.roster.next_queued(channel, resource_id, max) {
             self.unqueue(now, &xid, channel, Some(resource_id));
@@ -277,7 +277,7 @@ impl Coordinator {
         now: Now,
         xid: &Xid,
         channel: ChannelId,
-        resource_id: Option<&str>,
+        resource_id: Option<&Text>,
     ) {
         if let Some(drive) = self.drive(xid) {
             for i in 0..drive.steps.len() {

@@ -89,6 +89,7 @@ pub(super) struct Departure {
 pub(super) struct Roster {
     channels: HashMap<ChannelId, Channel>,
     clients: HashMap<Text, ChannelId>,
+    /// Asked with a [`Text`] wherever that is at hand: texts compare as bytes, a `&str` would be checked at each step.
     resources: BTreeMap<Text, Resource>,
     /// When clients left, oldest first, and the same by client.
     departed: VecDeque<(Instant, Text)>,
@@ -239,7 +240,7 @@ impl Roster {
     }
 
     /// Notes that a resource holds undo logs.
-    pub(super) fn mark_at(&mut self, resource_id: &str) {
+    pub(super) fn mark_at(&mut self, resource_id: &Text) {
         if let Some(resource) = self.resources.get_mut(resource_id) {
             resource.at = true;
         }
@@ -304,8 +305,8 @@ impl Roster {
     /// Whom to call for a branch of `branch_type` registered by `client_id` on `resource_id` (coordinator.md 5.2).
     pub(super) fn choose(
         &mut self,
-        resource_id: &str,
-        client_id: &str,
+        resource_id: &Text,
+        client_id: &Text,
         branch_type: BranchType,
         now: Instant,
         takeover: Duration,
@@ -373,7 +374,7 @@ impl Roster {
     pub(super) fn enter(
         &mut self,
         channel: ChannelId,
-        resource_id: &str,
+        resource_id: &Text,
         max: usize,
         xid: &Xid,
     ) -> bool {
@@ -398,7 +399,7 @@ impl Roster {
     }
 
     /// Gives the place of a call back.
-    pub(super) fn leave(&mut self, channel: ChannelId, resource_id: &str, call: i32) {
+    pub(super) fn leave(&mut self, channel: ChannelId, resource_id: &Text, call: i32) {
         if let Some(channel) = self.channels.get_mut(&channel) {
             channel.calls.remove(&call);
         }
@@ -411,7 +412,7 @@ impl Roster {
     pub(super) fn next_queued(
         &mut self,
         channel: ChannelId,
-        resource_id: &str,
+        resource_id: &Text,
         max: usize,
     ) -> Option<Xid> {
         let route = self.route(channel, resource_id)?;
@@ -423,7 +424,7 @@ impl Roster {
         Some(xid)
     }
 
-    fn route(&mut self, channel: ChannelId, resource_id: &str) -> Option<&mut Route> {
+    fn route(&mut self, channel: ChannelId, resource_id: &Text) -> Option<&mut Route> {
         let resource = self.resources.get_mut(resource_id)?;
         resource.routes.get_mut(&channel)
     }
@@ -511,29 +512,25 @@ mod tests {
     #[allow(clippy::disallowed_methods)]
     fn a_transaction_stands_in_line_once_for_all_its_branches() {
         let mut roster = Roster::new(Instant::now(), 10);
-        let channel = ChannelId(1);
+        let (channel, r) = (ChannelId(1), Text::from("r"));
         roster.open(channel, "10.0.0.1:1".parse().unwrap());
         let (application, group) = (Text::from("app"), Text::from("group"));
         roster.introduce(channel, &Text::from("2.2.0"), &application, &group);
         assert!(roster.serve(channel, "r", false));
         let (one, two) = (Xid::new("h:1", 1), Xid::new("h:1", 2));
-        assert!(roster.enter(channel, "r", 1, &one));
+        assert!(roster.enter(channel, &r, 1, &one));
         for xid in [&one, &one, &two, &one, &two] {
-            assert!(!roster.enter(channel, "r", 1, xid));
+            assert!(!roster.enter(channel, &r, 1, xid));
         }
-        assert_eq!(
-            roster.next_queued(channel, "r", 1),
-            None,
-            "there is no room"
-        );
-        roster.leave(channel, "r", 7);
-        assert_eq!(roster.next_queued(channel, "r", 1), Some(one.clone()));
+        assert_eq!(roster.next_queued(channel, &r, 1), None, "there is no room");
+        roster.leave(channel, &r, 7);
+        assert_eq!(roster.next_queued(channel, &r, 1), Some(one.clone()));
         // Taken out, it may line up again, at the end.
-        assert!(roster.enter(channel, "r", 1, &one));
-        assert!(!roster.enter(channel, "r", 1, &one));
-        roster.leave(channel, "r", 7);
-        assert_eq!(roster.next_queued(channel, "r", 1), Some(two));
-        assert_eq!(roster.next_queued(channel, "r", 1), Some(one));
-        assert_eq!(roster.next_queued(channel, "r", 1), None);
+        assert!(roster.enter(channel, &r, 1, &one));
+        assert!(!roster.enter(channel, &r, 1, &one));
+        roster.leave(channel, &r, 7);
+        assert_eq!(roster.next_queued(channel, &r, 1), Some(two));
+        assert_eq!(roster.next_queued(channel, &r, 1), Some(one));
+        assert_eq!(roster.next_queued(channel, &r, 1), None);
     }
 }
