@@ -83,7 +83,7 @@ impl Default for JournalConfig {
     fn default() -> Self {
         Self {
             limits: StoreLimits::default(),
-            segment_bytes: 16 << 20,
+            segment_bytes: 8 << 20,
             first_segment_bytes: 5 << 20,
             spare_segments: 2,
             compact_bytes: 64 << 20,
