@@ -9,7 +9,7 @@
 //! * a source leaves the driver when it is dropped, without a further call;
 //! * nothing here blocks but [`Driver::poll`], and that no longer than its timeout.
 //!
-//! Left out for now: datagrams and unix sockets.
+//! Left out: datagrams and unix sockets.
 
 use std::io;
 use std::mem::MaybeUninit;
