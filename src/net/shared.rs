@@ -1,6 +1,6 @@
 //! What every handle of one reactor shares, whatever thread holds it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub(crate) struct Shared<H: Handler> {
     pub(crate) limits: Limits,
     /// Zero of the reactor's time.
     pub(crate) epoch: Instant,
-    metrics: Mutex<Metrics>,
+    metrics: Published,
     serial: AtomicU64,
     buffers: (Sender<BytesMut>, Receiver<BytesMut>),
     batches: (Sender<OutBatch>, Receiver<OutBatch>),
@@ -43,7 +43,7 @@ impl<H: Handler> Shared<H> {
             lanes,
             limits,
             epoch,
-            metrics: Mutex::new(Metrics::default()),
+            metrics: Published::default(),
             serial: AtomicU64::new(0),
             buffers: bounded(POOLED_BUFFERS),
             batches: bounded(POOLED_BATCHES),
@@ -78,16 +78,42 @@ impl<H: Handler> Shared<H> {
         }
     }
 
-    /// Publishes the counters, unless somebody is reading them right now.
+    /// Publishes the counters. Never waits.
     pub(crate) fn publish(&self, metrics: &Metrics) {
-        if let Ok(mut published) = self.metrics.try_lock() {
-            published.clone_from(metrics);
-        }
+        self.metrics.set(metrics);
     }
 
     /// The counters as of the last turn.
     pub(crate) fn metrics(&self) -> Metrics {
-        self.metrics
+        self.metrics.get()
+    }
+}
+
+/// Two copies of the counters: readers, one at a time, lock the later one, so the writer always finds one it can have.
+#[derive(Debug, Default)]
+struct Published {
+    copies: [Mutex<Metrics>; 2],
+    /// Which copy is the later one.
+    later: AtomicUsize,
+    reader: Mutex<()>,
+}
+
+impl Published {
+    /// For one thread only.
+    fn set(&self, metrics: &Metrics) {
+        let later = self.later.load(Ordering::Relaxed);
+        for copy in [1 - later, later] {
+            if let Ok(mut published) = self.copies[copy].try_lock() {
+                published.clone_from(metrics);
+                self.later.store(copy, Ordering::Release);
+                return;
+            }
+        }
+    }
+
+    fn get(&self) -> Metrics {
+        let _alone = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        self.copies[self.later.load(Ordering::Acquire)]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -97,3 +123,25 @@ impl<H: Handler> Shared<H> {
 const POOLED_BUFFERS: usize = 256;
 const POOLED_BATCHES: usize = 64;
 const POOLED_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_never_makes_the_counters_stale() {
+        let published = Published::default();
+        for held in [0, 1] {
+            for turns in 1..4 {
+                let reading = published.copies[held].lock().expect("not poisoned");
+                let metrics = Metrics {
+                    turns,
+                    ..Metrics::default()
+                };
+                published.set(&metrics);
+                drop(reading);
+                assert_eq!(published.get().turns, turns, "copy {held} was being read");
+            }
+        }
+    }
+}

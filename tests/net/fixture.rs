@@ -281,7 +281,7 @@ impl Server {
         Client::connect(self.address)
     }
 
-    /// The next note that `wanted` accepts; fails after five seconds.
+    /// The next note that `wanted` accepts; fails after thirty seconds.
     pub(crate) fn expect(&self, wanted: impl Fn(&Note) -> bool) -> Note {
         expect(&self.notes, wanted)
     }
@@ -306,7 +306,7 @@ impl Server {
         what: &str,
         mut condition: impl FnMut(&Metrics) -> bool,
     ) -> Metrics {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             let metrics = self.handle.metrics();
             if condition(&metrics) {
                 return metrics;
@@ -329,7 +329,7 @@ impl Drop for Server {
 pub(crate) fn expect(notes: &Receiver<Note>, wanted: impl Fn(&Note) -> bool) -> Note {
     let mut seen = Vec::new();
     loop {
-        match notes.recv_timeout(Duration::from_secs(5)) {
+        match notes.recv_timeout(Duration::from_secs(30)) {
             Ok(note) if wanted(&note) => return note,
             Ok(note) => seen.push(note),
             Err(e) => panic!("the note did not come ({e}); seen instead: {seen:?}"),
