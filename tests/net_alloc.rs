@@ -49,43 +49,15 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-struct Frames;
-
-impl Codec for Frames {
-    type In = Bytes;
-    type Out = Bytes;
-    type State = ();
-
-    fn open(&self, _: &Peer) {}
-
-    fn decode(&self, _: &mut (), input: &mut Input<'_>) -> Result<Decoded<Bytes>, CodecError> {
-        let Some(head) = input.as_slice().first_chunk() else {
-            return Ok(Decoded::Need(4));
-        };
-        let length = 4 + u32::from_be_bytes(*head) as usize;
-        if input.len() < length {
-            return Ok(Decoded::Need(length));
-        }
-        input.advance(4);
-        Ok(Decoded::Message(input.take(length - 4)))
-    }
-
-    fn encode(&self, payload: &Bytes, output: &mut Output<'_>) -> Result<(), CodecError> {
-        output.put_u32(payload.len() as u32);
-        output.append(payload.clone());
-        Ok(())
-    }
-}
-
 struct Echo;
 
 impl Handler for Echo {
-    type Codec = Frames;
+    type Codec = LengthDelimited;
     type Lane = ();
     type Event = ();
 
-    fn codec(&self) -> &Frames {
-        &Frames
+    fn codec(&self) -> &LengthDelimited {
+        &LengthDelimited
     }
 
     fn lane(&self, _: LaneId, _: Lanes<Self>) {}

@@ -3,6 +3,8 @@
 //! [`Input`] lets a codec look at received bytes where they lie and take reference-counted pieces of them; [`Output`]
 //! appends to what will be sent. Neither copies more than a small frame (network.md B.14, B.15).
 
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::endpoint::Peer;
@@ -38,6 +40,29 @@ pub trait Codec: Send + Sync + 'static {
     /// # Errors
     /// Whatever was appended is taken back and nothing is sent; the session stays.
     fn encode(&self, message: &Self::Out, output: &mut Output<'_>) -> Result<(), CodecError>;
+}
+
+/// A codec shared by several reactors.
+impl<C: Codec> Codec for Arc<C> {
+    type In = C::In;
+    type Out = C::Out;
+    type State = C::State;
+
+    fn open(&self, peer: &Peer) -> Self::State {
+        (**self).open(peer)
+    }
+
+    fn decode(
+        &self,
+        state: &mut Self::State,
+        input: &mut Input<'_>,
+    ) -> Result<Decoded<Self::In>, CodecError> {
+        (**self).decode(state, input)
+    }
+
+    fn encode(&self, message: &Self::Out, output: &mut Output<'_>) -> Result<(), CodecError> {
+        (**self).encode(message, output)
+    }
 }
 
 /// What a codec found.

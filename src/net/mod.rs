@@ -26,6 +26,7 @@ mod alarm;
 mod backoff;
 mod blocking;
 mod buffer;
+mod callbacks;
 mod codec;
 mod config;
 mod connection;
@@ -36,6 +37,7 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod framing;
 mod handler;
 mod id;
 mod inbox;
@@ -58,6 +60,7 @@ pub mod wake;
 pub mod wheel;
 mod workers;
 
+pub use callbacks::Callbacks;
 pub use codec::{Codec, Decoded, Input, Output, Reserved};
 pub use config::{
     Backoff, Budget, Compression, Config, ConnectOptions, Growth, IdleStrategy, Keepalive, Limits,
@@ -66,6 +69,7 @@ pub use config::{
 pub use driver::{Clock, Driver, MioDriver, Monotonic};
 pub use endpoint::{Endpoint, HostPort, MalformedEndpoint, Origin, Peer};
 pub use error::{CloseReason, CodecError, Error, Refused, SendError, Sent};
+pub use framing::{LengthDelimited, Lines};
 pub use handler::{Cx, Handler, In, Out, Route};
 pub use id::{ConnectorId, LaneId, ListenerId, SessionId};
 pub use lane::{Lane, LaneInput, Lanes};

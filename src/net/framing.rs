@@ -1,0 +1,222 @@
+//! Two codecs that most programs begin with: frames with a length in front, and lines of text.
+//!
+//! Both read whatever the peer sends without trusting it: nothing is reserved for an announced length before
+//! [`SessionConfig::max_frame`](super::SessionConfig::max_frame) was checked, and no byte is looked at twice. Protocols with
+//! a richer head bring a [`Codec`] of their own; these two show how one is written (network.md A.3, B.14).
+
+use bytes::Bytes;
+
+use super::codec::{Codec, Decoded, Input, Output};
+use super::endpoint::Peer;
+use super::error::CodecError;
+
+/// Frames of four bytes of length, most significant byte first, then that many bytes of payload. Messages are the payloads,
+/// both ways; an empty one is a message too.
+///
+/// The head counts towards `max_frame`. Payloads above 256 bytes share the receive buffer, those from 4 KiB on are sent
+/// without being copied.
+///
+/// ```
+/// use bytes::Bytes;
+/// use seamio::net::{Callbacks, Config, LengthDelimited, ListenOptions, Reactor, Session};
+///
+/// // Everything that comes is sent back.
+/// let echo = Callbacks::new(LengthDelimited).on_message(|cx, session, payload: Bytes| {
+///     if cx.send(&payload).is_err() {
+///         session.abort();
+///     }
+/// });
+/// let mut server = Reactor::new(Config::default(), echo)?;
+/// let id = server.listen("127.0.0.1:0".parse()?, ListenOptions::default())?;
+/// println!("listening on {}", server.local_addr(id).unwrap());
+/// // server.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LengthDelimited;
+
+impl Codec for LengthDelimited {
+    type In = Bytes;
+    type Out = Bytes;
+    type State = ();
+
+    fn open(&self, _: &Peer) {}
+
+    fn decode(&self, _: &mut (), input: &mut Input<'_>) -> Result<Decoded<Bytes>, CodecError> {
+        let Some(head) = input.as_slice().first_chunk() else {
+            return Ok(Decoded::Need(HEAD));
+        };
+        let payload = u32::from_be_bytes(*head) as usize;
+        if input.len() < HEAD + payload {
+            return Ok(Decoded::Need(HEAD + payload));
+        }
+        input.advance(HEAD);
+        Ok(Decoded::Message(input.take(payload)))
+    }
+
+    fn encode(&self, payload: &Bytes, output: &mut Output<'_>) -> Result<(), CodecError> {
+        let length = u32::try_from(payload.len())
+            .map_err(|_| CodecError::malformed("a payload of 4 GiB or more"))?;
+        output.put_u32(length);
+        output.append(payload.clone());
+        Ok(())
+    }
+}
+
+/// Lines of UTF-8, each ended by a line feed. Messages are the lines without their end; a carriage return before the line
+/// feed belongs to the end.
+///
+/// A line longer than `max_frame` ends the session before more of it is read, text that is not UTF-8 at once. A message
+/// that contains a line feed is refused with [`CodecError::Malformed`], since the peer would take it for two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lines;
+
+impl Codec for Lines {
+    type In = String;
+    type Out = String;
+    /// Bytes in front that are known to hold no line feed.
+    type State = usize;
+
+    fn open(&self, _: &Peer) -> usize {
+        0
+    }
+
+    fn decode(
+        &self,
+        searched: &mut usize,
+        input: &mut Input<'_>,
+    ) -> Result<Decoded<String>, CodecError> {
+        let unread = input.as_slice();
+        let fresh = unread.get(*searched..).unwrap_or_default();
+        let Some(end) = fresh.iter().position(|b| *b == b'\n') else {
+            *searched = unread.len();
+            return Ok(Decoded::Need(unread.len() + 1));
+        };
+        let end = *searched + end;
+        let line = &unread[..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = std::str::from_utf8(line)
+            .map_err(|_| CodecError::malformed("a line that is not UTF-8"))?
+            .to_owned();
+        input.advance(end + 1);
+        *searched = 0;
+        Ok(Decoded::Message(line))
+    }
+
+    fn encode(&self, line: &String, output: &mut Output<'_>) -> Result<(), CodecError> {
+        if line.contains('\n') {
+            return Err(CodecError::malformed("a line feed within a line"));
+        }
+        output.put_slice(line.as_bytes());
+        output.put_u8(b'\n');
+        Ok(())
+    }
+}
+
+/// Bytes of a frame before its payload.
+const HEAD: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::net::codec::Arena;
+    use crate::net::endpoint::Origin;
+    use crate::net::id::ListenerId;
+
+    fn peer() -> Peer {
+        let at = "127.0.0.1:1".parse().expect("an address");
+        Peer {
+            remote: at,
+            local: at,
+            origin: Origin::Accepted(ListenerId(0)),
+        }
+    }
+
+    fn encoded<C: Codec>(codec: &C, messages: &[C::Out]) -> Vec<u8> {
+        let (mut bytes, mut links) = (BytesMut::new(), Vec::new());
+        let mut all = Vec::new();
+        for message in messages {
+            let mut output = Output::new(&mut bytes, &mut links);
+            codec.encode(message, &mut output).expect("a legal message");
+            let mut from = 0;
+            for link in links.drain(..) {
+                all.extend_from_slice(&bytes[from..link.at]);
+                all.extend_from_slice(&link.bytes);
+                from = link.at;
+            }
+            all.extend_from_slice(&bytes[from..]);
+            bytes.clear();
+        }
+        all
+    }
+
+    /// Decodes what arrives in pieces of `step` bytes, looking only when as much is there as was asked for.
+    fn decoded<C: Codec>(codec: &C, bytes: &[u8], step: usize) -> Result<Vec<C::In>, CodecError> {
+        let (mut unread, mut arena) = (BytesMut::new(), Arena::default());
+        let mut state = codec.open(&peer());
+        let (mut messages, mut need) = (Vec::new(), 1);
+        for piece in bytes.chunks(step) {
+            unread.extend_from_slice(piece);
+            while unread.len() >= need {
+                match codec.decode(&mut state, &mut Input::new(&mut unread, &mut arena))? {
+                    Decoded::Message(message) => {
+                        messages.push(message);
+                        need = 1;
+                    }
+                    Decoded::Need(n) => {
+                        assert!(n > unread.len(), "asks for what is there");
+                        need = n;
+                    }
+                }
+            }
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn length_delimited_frames_survive_every_split() {
+        let messages: Vec<Bytes> = [0, 1, 255, 256, 257, 4096, 5000]
+            .iter()
+            .map(|n| Bytes::from(vec![*n as u8; *n]))
+            .collect();
+        let bytes = encoded(&LengthDelimited, &messages);
+        assert_eq!(bytes[..9], [0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        for step in [1, 3, 4, 5, 1000, bytes.len()] {
+            let got = decoded(&LengthDelimited, &bytes, step).expect("legal frames");
+            assert_eq!(got, messages, "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn a_head_says_at_once_how_long_its_frame_is() {
+        let (mut unread, mut arena) = (BytesMut::from(&[0xff; 4][..]), Arena::default());
+        let got = LengthDelimited.decode(&mut (), &mut Input::new(&mut unread, &mut arena));
+        assert_eq!(got, Ok(Decoded::Need(4 + u32::MAX as usize)));
+    }
+
+    #[test]
+    fn lines_survive_every_split() {
+        let text = "first\r\n\nd\u{fc}nn\nlone \r inside\n";
+        let expected = ["first", "", "d\u{fc}nn", "lone \r inside"];
+        for step in 1..=text.len() {
+            let got = decoded(&Lines, text.as_bytes(), step).expect("legal lines");
+            assert_eq!(got, expected, "in steps of {step}");
+        }
+        let lines = ["a".to_owned(), String::new()];
+        assert_eq!(encoded(&Lines, &lines), b"a\n\n");
+    }
+
+    #[test]
+    fn lines_refuse_what_is_no_line() {
+        let broken = decoded(&Lines, b"\xff\n", 2);
+        assert_eq!(
+            broken,
+            Err(CodecError::malformed("a line that is not UTF-8"))
+        );
+        let (mut bytes, mut links) = (BytesMut::new(), Vec::new());
+        let two = Lines.encode(&"a\nb".to_owned(), &mut Output::new(&mut bytes, &mut links));
+        assert_eq!(two, Err(CodecError::malformed("a line feed within a line")));
+    }
+}
