@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`guarantees`] | who wants to know what can be relied on |
 //! | [`operating`] | who runs a coordinator |
+//! | [`runtime`] | who wants the proof of what the runtime claims |
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 
 pub mod guarantees;
 pub mod journal_format;
 pub mod operating;
+pub mod runtime;
