@@ -255,6 +255,9 @@ pub struct ListenOptions {
     pub reuse_port: bool,
     /// Whether an IPv6 wildcard address refuses IPv4; `None`, the default, leaves the system's setting.
     pub only_v6: Option<bool>,
+    /// Permission bits of the file of a unix socket, `0o600` for its owner only: who may not write to it cannot connect.
+    /// `None`, the default, leaves what the process's umask allows.
+    pub mode: Option<u32>,
     /// Open sessions of this listener; further connections are accepted and closed. Default: no limit of its own.
     pub connections: usize,
     /// Settings of accepted sessions; `None`, the default, takes [`Config::session`].
@@ -268,6 +271,7 @@ impl Default for ListenOptions {
             backlog: 4096,
             reuse_port: false,
             only_v6: None,
+            mode: None,
             connections: usize::MAX,
             session: None,
         }

@@ -5,9 +5,9 @@
 //! when its attempts are used up, or with its connector.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::address::Address;
 use super::backoff::Retry;
 use super::config::{ConnectOptions, SessionConfig};
 use super::endpoint::{Endpoint, HostPort};
@@ -29,7 +29,7 @@ pub(crate) struct Link {
     pub(crate) retry: Retry,
     pub(crate) state: LinkState,
     /// Addresses still to be tried in this round.
-    pub(crate) addresses: VecDeque<SocketAddr>,
+    pub(crate) addresses: VecDeque<Address>,
 }
 
 /// Where a link is.
@@ -47,7 +47,7 @@ pub(crate) enum LinkState {
 /// An undecided attempt.
 pub(crate) struct Connecting<S> {
     pub(crate) stream: S,
-    pub(crate) to: SocketAddr,
+    pub(crate) to: Address,
     pub(crate) connector: ConnectorId,
     pub(crate) link: usize,
     pub(crate) timer: Option<TimerId>,
@@ -73,7 +73,8 @@ impl Connector {
     /// The name to be resolved before each round, or the address that is known.
     pub(crate) fn target(&self) -> Target<'_> {
         match &self.to {
-            Endpoint::Tcp(HostPort::Address(address)) => Target::Address(*address),
+            Endpoint::Tcp(HostPort::Address(address)) => Target::Address(Address::Ip(*address)),
+            Endpoint::Unix(address) => Target::Address(Address::Unix(address.clone())),
             Endpoint::Tcp(HostPort::Name(name, port)) => Target::Name(name, *port),
         }
     }
@@ -92,6 +93,6 @@ impl Connector {
 
 /// What a connector connects to.
 pub(crate) enum Target<'a> {
-    Address(SocketAddr),
+    Address(Address),
     Name(&'a str, u16),
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use super::address::{Address, Credentials, UnixAddress};
 use super::id::{ConnectorId, ListenerId};
 
 /// Where to listen or connect.
@@ -13,12 +14,15 @@ use super::id::{ConnectorId, ListenerId};
 /// let at: Endpoint = "tcp://127.0.0.1:8091".parse().unwrap();
 /// assert_eq!(at.to_string(), "tcp://127.0.0.1:8091");
 /// assert_eq!("localhost:8091".parse::<Endpoint>().unwrap().to_string(), "tcp://localhost:8091");
+/// assert!(matches!("unix:///run/app.sock".parse(), Ok(Endpoint::Unix(_))));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// A TCP stream.
     Tcp(HostPort),
+    /// A stream within one machine.
+    Unix(UnixAddress),
 }
 
 impl From<SocketAddr> for Endpoint {
@@ -27,13 +31,20 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
+impl From<UnixAddress> for Endpoint {
+    fn from(address: UnixAddress) -> Self {
+        Endpoint::Unix(address)
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = MalformedEndpoint;
 
-    /// `tcp://HOST:PORT`, or `HOST:PORT` for the same.
+    /// `tcp://HOST:PORT`, or `HOST:PORT` for the same; `unix://PATH`, `unix://@NAME` for an abstract name.
     fn from_str(text: &str) -> Result<Self, MalformedEndpoint> {
         let rest = match text.split_once("://") {
             Some(("tcp", rest)) => rest,
+            Some(("unix", _)) => return text.parse().map(Endpoint::Unix),
             Some(_) => return Err(MalformedEndpoint(text.into())),
             None => text,
         };
@@ -46,6 +57,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Tcp(at) => write!(f, "tcp://{at}"),
+            Endpoint::Unix(at) => at.fmt(f),
         }
     }
 }
@@ -102,9 +114,11 @@ impl std::error::Error for MalformedEndpoint {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Address of the other end.
-    pub remote: SocketAddr,
+    pub remote: Address,
     /// Address of this end.
-    pub local: SocketAddr,
+    pub local: Address,
+    /// Who is there, over a unix socket and where the system tells.
+    pub credentials: Option<Credentials>,
     /// Whose session it is.
     pub origin: Origin,
 }
@@ -128,6 +142,8 @@ mod tests {
             "tcp://127.0.0.1:1",
             "tcp://[::1]:80",
             "tcp://name-1.example:65535",
+            "unix:///run/app.sock",
+            "unix://@app",
         ] {
             let endpoint: Endpoint = text.parse().expect("endpoint");
             assert_eq!(endpoint.to_string(), text);
@@ -140,6 +156,7 @@ mod tests {
             "host:",
             "host:70000",
             "ftp://h:1",
+            "unix://",
             "a b:1",
         ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text:?} is no endpoint");

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::address::Address;
 use super::codec::{Codec, Decoded, Input, Output};
 use super::config::{Limits, SessionConfig, Workers};
 use super::driver::{Clock, Monotonic};
@@ -66,10 +67,11 @@ pub(crate) fn shared(
 
 /// The handle of a session opened at the epoch.
 pub(crate) fn session(shared: &Arc<Shared<Mute>>, key: Key) -> Session<Mute> {
-    let address = ([127, 0, 0, 1], 1).into();
+    let address = Address::from(([127, 0, 0, 1], 1));
     let peer = Peer {
-        remote: address,
+        remote: address.clone(),
         local: address,
+        credentials: None,
         origin: Origin::Accepted(ListenerId(0)),
     };
     let config = SessionConfig::default();

@@ -17,10 +17,11 @@
 //!
 //! # Left out
 //!
-//! TLS, WebSocket, compression, datagrams and unix sockets; `transport` is where they will go. Windows.
+//! TLS, WebSocket, compression and datagrams; `transport` is where they will go. Windows.
 //!
 //! Follows network.md, parts B and C. `examples/echo.rs` is a complete program.
 
+mod address;
 #[cfg(target_os = "linux")]
 mod alarm;
 mod backoff;
@@ -60,6 +61,7 @@ pub mod wake;
 pub mod wheel;
 mod workers;
 
+pub use address::{Address, Credentials, UnixAddress};
 pub use callbacks::Callbacks;
 pub use codec::{Codec, Decoded, Input, Output, Reserved};
 pub use config::{

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::net::driver::{
     Driver, Event, Listener, ListenerOptions, ReadSpace, SocketOptions, Stream, Token, WakeFn,
 };
-use crate::net::{Handler, Reactor, Turn};
+use crate::net::{Address, Credentials, Handler, Reactor, Turn};
 
 use super::clock::SimClock;
 use super::fault::Faults;
@@ -228,7 +228,7 @@ impl Driver for SimDriver {
 
     fn connect(
         &mut self,
-        to: SocketAddr,
+        to: &Address,
         _options: &SocketOptions,
         token: Token,
     ) -> io::Result<SimStream> {
@@ -241,7 +241,7 @@ impl Driver for SimDriver {
 
     fn listen(
         &mut self,
-        at: SocketAddr,
+        at: &Address,
         options: &ListenerOptions,
         token: Token,
     ) -> io::Result<SimListener> {
@@ -256,12 +256,12 @@ impl Driver for SimDriver {
         })
     }
 
-    fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, Address)> {
         let mut world = self.network.lock();
         let id = world.accept(listener.id)?;
         let peer = world
             .end(id)
-            .map(|end| end.peer)
+            .map(|end| end.peer.clone())
             .ok_or(io::ErrorKind::ConnectionAborted)?;
         drop(world);
         Ok((self.stream(id), peer))
@@ -416,12 +416,23 @@ impl Stream for SimStream {
         }
     }
 
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
+    fn peer_addr(&self) -> io::Result<Address> {
         self.network.lock().peer_addr(self.id)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<Address> {
         self.network.lock().local_addr(self.id)
+    }
+
+    /// Each machine runs one process, with its own number for everything.
+    fn credentials(&self) -> Option<Credentials> {
+        let mut world = self.network.lock();
+        let number = world.end(self.id.other())?.node as u32 + 1;
+        Some(Credentials {
+            pid: number,
+            uid: number,
+            gid: number,
+        })
     }
 }
 
@@ -441,12 +452,12 @@ impl fmt::Debug for SimStream {
 pub struct SimListener {
     network: Network,
     id: u64,
-    at: SocketAddr,
+    at: Address,
 }
 
 impl Listener for SimListener {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.at)
+    fn local_addr(&self) -> io::Result<Address> {
+        Ok(self.at.clone())
     }
 }
 
@@ -481,6 +492,7 @@ mod tests {
         backlog: 16,
         reuse_port: false,
         only_v6: None,
+        mode: None,
     };
 
     /// Sends numbered bytes to whoever connects or is connected to, and collects what comes, by readiness alone.
@@ -511,20 +523,20 @@ mod tests {
             }
         }
 
-        fn server(network: &Network) -> (Self, SocketAddr) {
+        fn server(network: &Network) -> (Self, Address) {
             let mut pump = Pump::new(network, 0);
-            let any = "0.0.0.0:0".parse().unwrap();
-            let listener = pump.driver.listen(any, &OPTIONS, Token(1)).unwrap();
+            let any = Address::from(([0, 0, 0, 0], 0));
+            let listener = pump.driver.listen(&any, &OPTIONS, Token(1)).unwrap();
             let at = listener.local_addr().unwrap();
             pump.listener = Some(listener);
             (pump, at)
         }
 
-        fn client(network: &Network, to: SocketAddr, to_send: usize) -> Self {
+        fn client(network: &Network, to: Address, to_send: usize) -> Self {
             let mut pump = Pump::new(network, to_send);
             let stream = pump
                 .driver
-                .connect(to, &SocketOptions::default(), Token(2))
+                .connect(&to, &SocketOptions::default(), Token(2))
                 .unwrap();
             pump.stream = Some(stream);
             pump
@@ -672,9 +684,9 @@ mod tests {
     fn a_port_without_listener_refuses() {
         let network = Network::new(1, Faults::none());
         let mut driver = network.driver();
-        let to = "10.0.9.9:1".parse().unwrap();
+        let to = Address::from(([10, 0, 9, 9], 1));
         let mut stream = driver
-            .connect(to, &SocketOptions::default(), Token(7))
+            .connect(&to, &SocketOptions::default(), Token(7))
             .unwrap();
         assert_eq!(
             stream.peer_addr().unwrap_err().kind(),

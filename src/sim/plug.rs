@@ -49,7 +49,7 @@ impl Plugs {
     /// Starts a connection attempt. What is sent meanwhile waits for it.
     pub fn connect(&mut self, name: u64, to: SocketAddr) {
         let options = SocketOptions::default();
-        match self.driver.connect(to, &options, Token(name)) {
+        match self.driver.connect(&to.into(), &options, Token(name)) {
             Ok(stream) => {
                 let waiting = VecDeque::new();
                 self.plugs.insert(name, Plug { stream, waiting });

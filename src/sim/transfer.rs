@@ -6,8 +6,8 @@
 //! (network.md B-2) stays true.
 
 use std::io;
-use std::net::SocketAddr;
 
+use crate::net::Address;
 use crate::net::driver::ReadSpace;
 
 use super::wire::{Conn, EndId, Happening, Loss, Phase, Source, Step, World};
@@ -137,19 +137,19 @@ impl World {
         Some(io::Error::from_raw_os_error(error))
     }
 
-    pub(super) fn peer_addr(&self, id: EndId) -> io::Result<SocketAddr> {
+    pub(super) fn peer_addr(&self, id: EndId) -> io::Result<Address> {
         let end = self.conns.get(&id.conn).map(|conn| &conn.ends[id.side]);
         match end {
-            Some(end) if end.phase == Phase::Connected && !end.reset => Ok(end.peer),
+            Some(end) if end.phase == Phase::Connected && !end.reset => Ok(end.peer.clone()),
             _ => Err(not_connected()),
         }
     }
 
-    pub(super) fn local_addr(&self, id: EndId) -> io::Result<SocketAddr> {
+    pub(super) fn local_addr(&self, id: EndId) -> io::Result<Address> {
         let end = self
             .conns
             .get(&id.conn)
-            .map(|conn| conn.ends[id.side].local);
+            .map(|conn| conn.ends[id.side].local.clone());
         end.ok_or_else(not_connected)
     }
 

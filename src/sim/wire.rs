@@ -6,9 +6,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::net::driver::{Event, Token};
+use crate::net::{Address, UnixAddress};
 
 use super::clock::SimClock;
 use super::fault::Faults;
@@ -70,7 +71,7 @@ impl EndId {
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) node: usize,
-    pub(super) at: SocketAddr,
+    pub(super) at: Address,
     pub(super) backlog: usize,
     pub(super) waiting: VecDeque<u64>,
 }
@@ -107,8 +108,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) node: usize,
-    pub(super) local: SocketAddr,
-    pub(super) peer: SocketAddr,
+    pub(super) local: Address,
+    pub(super) peer: Address,
     pub(super) phase: Phase,
     pub(super) abort: bool,
     /// The pending error of the socket.
@@ -368,24 +369,27 @@ impl World {
     }
 
     /// Starts a connection attempt and returns its connecting end.
-    pub(super) fn connect(&mut self, node: usize, to: SocketAddr) -> io::Result<EndId> {
+    pub(super) fn connect(&mut self, node: usize, to: &Address) -> io::Result<EndId> {
         self.take_descriptor(node)?;
         let to = self.resolve(node, to);
-        let local = SocketAddr::new(address(node), self.ephemeral());
-        let listener = self
-            .listeners
-            .iter()
-            .find(|(_, l)| l.at == to)
-            .map(|(&id, _)| id);
+        let listener = self.listener_at(node, &to);
+        let local = match to {
+            Address::Ip(_) => Address::from((address(node), self.ephemeral())),
+            _ => self.check_unix(listener)?,
+        };
         let conn = self.fresh_id();
         let (refuse, hang) = (self.faults.refuse, self.faults.hang);
-        let itself = listener.is_none() && to.ip() == local.ip() && {
+        let same_host = |a: &Address, b: &Address| match (a.ip(), b.ip()) {
+            (Some(a), Some(b)) => a.ip() == b.ip(),
+            _ => false,
+        };
+        let itself = listener.is_none() && same_host(&to, &local) && {
             let chance = self.faults.self_connect;
             self.rng.chance(chance)
         };
-        let local = if itself { to } else { local };
+        let local = if itself { to.clone() } else { local };
         let other = listener.map_or(node, |id| self.listeners[&id].node);
-        let made = self.new_conn([(node, local, to), (other, to, local)]);
+        let made = self.new_conn([(node, local.clone(), to.clone()), (other, to, local)]);
         self.conns.insert(conn, made);
         let error = if self.rng.chance(hang) {
             None
@@ -417,7 +421,26 @@ impl World {
         Ok(EndId { conn, side: 0 })
     }
 
-    fn new_conn(&mut self, ends: [(usize, SocketAddr, SocketAddr); 2]) -> Conn {
+    fn listener_at(&self, node: usize, at: &Address) -> Option<u64> {
+        let here = |l: &Listening| l.at == *at && (at.ip().is_some() || l.node == node);
+        self.listeners
+            .iter()
+            .find(|(_, listening)| here(listening))
+            .map(|(&id, _)| id)
+    }
+
+    /// What a unix socket decides at once. The address of the connecting end.
+    fn check_unix(&self, listener: Option<u64>) -> io::Result<Address> {
+        let Some(listening) = listener.and_then(|id| self.listeners.get(&id)) else {
+            return Err(io::Error::from_raw_os_error(libc::ENOENT));
+        };
+        if listening.waiting.len() >= listening.backlog {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        Ok(UnixAddress::Unnamed.into())
+    }
+
+    fn new_conn(&mut self, ends: [(usize, Address, Address); 2]) -> Conn {
         let faults = &self.faults;
         let (low, high) = (faults.window_min.max(1) as u64, faults.window_max as u64);
         let loss = if self.rng.chance(faults.reset) {
@@ -454,15 +477,17 @@ impl World {
     pub(super) fn listen(
         &mut self,
         node: usize,
-        at: SocketAddr,
+        at: &Address,
         backlog: u32,
-    ) -> io::Result<(u64, SocketAddr)> {
+    ) -> io::Result<(u64, Address)> {
         self.take_descriptor(node)?;
         let mut at = self.resolve(node, at);
-        if at.port() == 0 {
-            at.set_port(self.ephemeral());
+        if let Address::Ip(ip) = &mut at
+            && ip.port() == 0
+        {
+            ip.set_port(self.ephemeral());
         }
-        if self.listeners.values().any(|listening| listening.at == at) {
+        if self.listener_at(node, &at).is_some() {
             return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
         }
         let id = self.fresh_id();
@@ -471,7 +496,7 @@ impl World {
             id,
             Listening {
                 node,
-                at,
+                at: at.clone(),
                 backlog,
                 waiting: VecDeque::new(),
             },
@@ -580,12 +605,12 @@ impl World {
     }
 
     /// The address as seen from outside: a wildcard and the loopback stand for the node itself.
-    fn resolve(&self, node: usize, at: SocketAddr) -> SocketAddr {
-        let own = at.ip().is_unspecified() || at.ip().is_loopback();
-        if own {
-            SocketAddr::new(address(node), at.port())
-        } else {
-            at
+    fn resolve(&self, node: usize, at: &Address) -> Address {
+        match at.ip() {
+            Some(ip) if ip.ip().is_unspecified() || ip.ip().is_loopback() => {
+                Address::from((address(node), ip.port()))
+            }
+            _ => at.clone(),
         }
     }
 

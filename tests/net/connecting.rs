@@ -52,7 +52,7 @@ fn keeps_the_number_of_connections_alive_over_a_restart() {
     let peer = sessions.lock().expect("lock")[0].peer().clone();
     assert_eq!(
         (peer.remote, peer.origin),
-        (address, Origin::Connected(connector))
+        (address.into(), Origin::Connected(connector))
     );
     drop(server);
     client.expect(|n| matches!(n, Note::Close(..)));
@@ -217,7 +217,7 @@ struct Mirror {
     connecting: Vec<Token>,
 }
 
-struct MirrorStream(SocketAddr);
+struct MirrorStream(Address);
 
 impl Stream for MirrorStream {
     fn read(&mut self, _: &mut ReadSpace<'_>) -> io::Result<usize> {
@@ -236,18 +236,18 @@ impl Stream for MirrorStream {
         Ok(None)
     }
     fn abort(&mut self) {}
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.0)
+    fn peer_addr(&self) -> io::Result<Address> {
+        Ok(self.0.clone())
     }
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.0)
+    fn local_addr(&self) -> io::Result<Address> {
+        Ok(self.0.clone())
     }
 }
 
 struct NoListener;
 
 impl Listener for NoListener {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<Address> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -271,17 +271,17 @@ impl Driver for Mirror {
     }
     fn connect(
         &mut self,
-        to: SocketAddr,
+        to: &Address,
         _: &SocketOptions,
         token: Token,
     ) -> io::Result<MirrorStream> {
         self.connecting.push(token);
-        Ok(MirrorStream(to))
+        Ok(MirrorStream(to.clone()))
     }
-    fn listen(&mut self, _: SocketAddr, _: &ListenerOptions, _: Token) -> io::Result<NoListener> {
+    fn listen(&mut self, _: &Address, _: &ListenerOptions, _: Token) -> io::Result<NoListener> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    fn accept(&mut self, _: &mut NoListener) -> io::Result<(MirrorStream, SocketAddr)> {
+    fn accept(&mut self, _: &mut NoListener) -> io::Result<(MirrorStream, Address)> {
         Err(io::ErrorKind::WouldBlock.into())
     }
     fn register(&mut self, _: &mut MirrorStream, _: Token) -> io::Result<()> {

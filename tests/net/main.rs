@@ -11,4 +11,6 @@ mod isolation;
 mod lanes;
 mod limits;
 mod path;
+mod sockets;
 mod time;
+mod unix;

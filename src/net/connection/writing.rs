@@ -154,12 +154,12 @@ impl<H: Handler, S: Stream> Connection<H, S> {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use super::*;
+    use crate::net::address::Address;
     use crate::net::config::{Budget, Limits, SessionConfig, Workers};
     use crate::net::driver::{Event, ReadSpace};
     use crate::net::fixture::{self, Mute};
@@ -192,10 +192,10 @@ mod tests {
             Ok(None)
         }
         fn abort(&mut self) {}
-        fn peer_addr(&self) -> io::Result<SocketAddr> {
+        fn peer_addr(&self) -> io::Result<Address> {
             Err(io::ErrorKind::Unsupported.into())
         }
-        fn local_addr(&self) -> io::Result<SocketAddr> {
+        fn local_addr(&self) -> io::Result<Address> {
             Err(io::ErrorKind::Unsupported.into())
         }
     }

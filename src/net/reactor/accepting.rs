@@ -1,11 +1,11 @@
 //! Taking connections and opening sessions (network.md B.6, B.7, B.39).
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{Reactor, Slot};
+use crate::net::address::Address;
 use crate::net::config::SessionConfig;
 use crate::net::connection::Connection;
 use crate::net::driver::{Clock, Driver, Stream};
@@ -97,21 +97,19 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         name: &Arc<str>,
         config: &SessionConfig,
     ) -> bool {
-        let key = match at {
-            At::Accepted(_) => self.slots.next_key(),
-            At::Connected(key) => key,
+        let (key, accepted) = match at {
+            At::Accepted(_) => (self.slots.next_key(), true),
+            At::Connected(key) => (key, false),
         };
-        let connection = self.make_connection(stream, key, at, origin, name, config);
-        match (connection, at) {
-            (Some(connection), At::Accepted(_)) => {
+        match self.make_connection(stream, key, at, origin, name, config) {
+            Some(connection) if accepted => {
                 self.slots.insert(Slot::Session(connection));
             }
-            (Some(connection), At::Connected(_)) => {
-                self.slots.put(key, Slot::Session(connection));
-            }
-            (None, At::Accepted(_)) => return false,
-            (None, At::Connected(_)) => {
-                self.slots.release(key);
+            Some(connection) => self.slots.put(key, Slot::Session(connection)),
+            None => {
+                if !accepted {
+                    self.slots.release(key);
+                }
                 return false;
             }
         }
@@ -131,27 +129,34 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         name: &Arc<str>,
         config: &SessionConfig,
     ) -> Option<Box<Connection<H, D::Stream>>> {
+        let accepted = matches!(at, At::Accepted(_));
         let remote = match at {
             At::Accepted(remote) => remote,
             At::Connected(_) => stream.peer_addr().ok()?,
         };
         let local = stream.local_addr().ok()?;
-        if matches!(at, At::Accepted(_)) {
+        if accepted {
             self.engine.metrics.registrations += 1;
             if let Err(e) = self.driver.register(&mut stream, key.token()) {
                 log::error!("peer={remote} event=not-registered error={e}");
                 return None;
             }
         }
+        let credentials = match remote {
+            Address::Ip(_) => None,
+            Address::Unix(_) => stream.credentials(),
+        };
         let peer = Peer {
             remote,
             local,
+            credentials,
             origin,
         };
         let shared = Arc::clone(&self.engine.shared);
         let opened = self.engine.tick();
         let name = Arc::clone(name);
         let session = Session::new(key.session(), peer, name, shared, config, opened);
+        let shown = session.clone();
         let (transport, config) = (Transport::tcp(stream), config.clone());
         let engine = &mut self.engine;
         let made = catch_unwind(AssertUnwindSafe(|| {
@@ -161,7 +166,10 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             Ok(connection) => Some(Box::new(connection)),
             Err(panic) => {
                 engine.metrics.panics += 1;
-                log::error!("peer={remote} event=panicked error={}", panic_text(&*panic));
+                log::error!(
+                    "session={shown} event=panicked error={}",
+                    panic_text(&*panic)
+                );
                 None
             }
         }
@@ -189,10 +197,10 @@ fn try_later<H: Handler, L>(
 }
 
 /// Where a connected stream comes from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum At {
     /// A listener, from this address; not registered yet.
-    Accepted(SocketAddr),
+    Accepted(Address),
     /// A connector; registered under this key, whose slot is held.
     Connected(Key),
 }

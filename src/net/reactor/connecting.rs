@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::accepting::At;
 use super::{Reactor, Slot, socket_options};
+use crate::net::address::Address;
 use crate::net::config::ConnectOptions;
 use crate::net::connector::{Connecting, Connector, LinkState, Target};
 use crate::net::driver::{Clock, Driver, Event, Stream};
@@ -77,7 +78,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         }
         match outcome {
             Ok(addresses) => {
-                at.addresses = addresses.into();
+                at.addresses = addresses.into_iter().map(Address::Ip).collect();
                 self.try_next(id, link, None);
             }
             Err(e) => self.round_failed(id, link, e),
@@ -105,7 +106,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             let key = self.slots.next_key();
             let options = socket_options(&connector.session);
             self.engine.metrics.connects += 1;
-            match self.driver.connect(to, &options, key.token()) {
+            match self.driver.connect(&to, &options, key.token()) {
                 Ok(stream) => {
                     at.state = LinkState::Connecting(key);
                     let timeout = connector.options.timeout;
@@ -176,7 +177,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             Ok(None) => match attempt.stream.peer_addr() {
                 Ok(peer) => match attempt.stream.local_addr() {
                     // A port of the ephemeral range with no listener can be connected to itself.
-                    Ok(local) if local == peer => Err(io::ErrorKind::ConnectionRefused.into()),
+                    Ok(local) if local == peer && local.ip().is_some() => {
+                        Err(io::ErrorKind::ConnectionRefused.into())
+                    }
                     Ok(_) => Ok(()),
                     Err(e) => Err(e),
                 },
@@ -307,8 +310,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         self.engine.cancel_timer(&mut attempt.timer);
         self.engine.metrics.connect_failures += 1;
         attempt.stream.abort();
-        let (id, link, to) = (attempt.connector, attempt.link, attempt.to);
-        log::trace!("to={to} event=attempt-failed error={error}");
+        let (id, link) = (attempt.connector, attempt.link);
+        log::trace!("to={} event=attempt-failed error={error}", attempt.to);
         drop(attempt);
         self.try_next(id, link, Some(error));
     }

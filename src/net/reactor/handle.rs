@@ -1,10 +1,10 @@
 //! The reactor's operations from any thread, and timers of the application.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::net::address::Address;
 use crate::net::config::{ConnectOptions, ListenOptions};
 use crate::net::endpoint::Endpoint;
 use crate::net::handler::Handler;
@@ -22,12 +22,12 @@ pub struct Handle<H: Handler> {
 }
 
 /// A listener that listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
     /// Its id.
     pub id: ListenerId,
     /// The bound address, with the port that was chosen.
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 impl<H: Handler> Handle<H> {

@@ -32,6 +32,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::address::Address;
 use super::config::{Config, ConnectOptions, IdleStrategy, ListenOptions, SessionConfig};
 use super::connection::Connection;
 use super::connector::{Connecting, Connector};
@@ -76,7 +77,7 @@ pub struct Reactor<H: Handler, D: Driver = MioDriver, C: Clock = Monotonic> {
     /// Why the reactor cannot go on.
     failure: Option<String>,
     /// Connections taken and not opened yet; empty between two accepts.
-    accepted: Vec<(D::Stream, SocketAddr)>,
+    accepted: Vec<(D::Stream, Address)>,
     alarm: Option<Set>,
 }
 
@@ -168,9 +169,13 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// # Errors
     /// What the operating system says, or `InvalidInput` for an endpoint that is not an address.
     pub fn listen(&mut self, at: Endpoint, options: ListenOptions) -> io::Result<ListenerId> {
-        let Endpoint::Tcp(HostPort::Address(address)) = at else {
-            let what = format!("{at} is not an address to listen on");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        let address = match at {
+            Endpoint::Tcp(HostPort::Address(address)) => Address::Ip(address),
+            Endpoint::Unix(address) => Address::Unix(address),
+            Endpoint::Tcp(HostPort::Name(..)) => {
+                let what = format!("{at} is not an address to listen on");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
         };
         if !matches!(self.drain, Drain::No) {
             return Err(io::Error::other("the reactor is draining"));
@@ -184,9 +189,10 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             backlog: options.backlog,
             reuse_port: options.reuse_port,
             only_v6: options.only_v6,
+            mode: options.mode,
         };
         let token = self.slots.next_key().token();
-        let socket = self.driver.listen(address, &listener_options, token)?;
+        let socket = self.driver.listen(&address, &listener_options, token)?;
         self.engine.metrics.registrations += 1;
         let id = ListenerId(self.engine.shared.next_serial());
         let slot = ListenerSlot::new(id, socket, &options, session);
@@ -334,8 +340,14 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         &self.engine.metrics
     }
 
-    /// The address a listener is bound to.
+    /// The internet address a listener is bound to, with the port that was chosen. `None` for a listener that is gone, and
+    /// for a unix socket: see [`Reactor::address`].
     pub fn local_addr(&self, listener: ListenerId) -> Option<SocketAddr> {
+        self.address(listener)?.ip()
+    }
+
+    /// The address a listener is bound to. `None` for one that is gone.
+    pub fn address(&self, listener: ListenerId) -> Option<Address> {
         match self.slots.get(*self.listeners.get(&listener)?)? {
             Slot::Listener(slot) => slot.socket.local_addr().ok(),
             _ => None,

@@ -213,7 +213,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 let (at, options, completion) = *request;
                 let outcome = self.listen(at, options);
                 let outcome = outcome.map_err(Error::Io).and_then(|id| {
-                    let address = self.local_addr(id).ok_or(Error::ReactorGone)?;
+                    let address = self.address(id).ok_or(Error::ReactorGone)?;
                     Ok(Listening { id, address })
                 });
                 self.guarded(|_| Completion::complete(completion, outcome));

@@ -106,7 +106,10 @@ impl Handler for Edge {
         session: &Session<Self>,
         config: &mut SessionConfig,
     ) -> Result<(), Refused> {
-        let peer = session.peer().remote;
+        // Clients are told apart by host and port, which a peer on a unix socket has not.
+        let Some(peer) = session.peer().remote.ip() else {
+            return Err(Refused("a coordinator takes TCP connections only".into()));
+        };
         {
             let mut doors = self.doors();
             let open = doors.per_ip.entry(peer.ip()).or_default();
@@ -164,18 +167,20 @@ impl Handler for Edge {
         let mut doors = self.doors();
         let gate = doors.gate.get_or_insert_with(|| LogGate::new(now));
         if let Some(skipped) = gate.admit(now) {
-            let (id, peer) = (session.id(), session.peer().remote);
+            let (id, peer) = (session.id(), &session.peer().remote);
             log::warn!("session={id} peer={peer} event=error skipped={skipped} reason={error}");
         }
     }
 
     fn on_close(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>, reason: CloseReason) {
-        let (id, peer) = (session.id(), session.peer().remote);
+        let (id, peer) = (session.id(), &session.peer().remote);
         log::debug!("session={id} peer={peer} event=closed reason={reason}");
         if reason == CloseReason::Refused {
             return;
         }
-        self.forget(peer.ip());
+        if let Some(peer) = peer.ip() {
+            self.forget(peer.ip());
+        }
         let kept = cx.post(LANE, Event::Closed(id));
         debug_assert!(kept.is_ok(), "each open session has a place for this event");
     }
