@@ -121,16 +121,18 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
+    use crate::net::address::Address;
     use crate::net::codec::Arena;
     use crate::net::endpoint::Origin;
     use crate::net::id::ListenerId;
 
     fn peer() -> Peer {
-        let at = "127.0.0.1:1".parse().expect("an address");
+        let at = Address::from(([127, 0, 0, 1], 1));
         Peer {
-            remote: at,
+            remote: at.clone(),
             local: at,
             origin: Origin::Accepted(ListenerId(0)),
+            credentials: None,
         }
     }
 
