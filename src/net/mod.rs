@@ -64,6 +64,8 @@ mod workers;
 pub use address::{Address, Credentials, UnixAddress};
 pub use callbacks::Callbacks;
 pub use codec::{Codec, Decoded, Input, Output, Reserved};
+#[cfg(feature = "compress")]
+pub use config::DeflateLevel;
 pub use config::{
     Backoff, Budget, Compression, Config, ConnectOptions, Growth, IdleStrategy, Keepalive, Limits,
     ListenOptions, Overflow, SessionConfig, Workers,

@@ -2,6 +2,9 @@
 //! compression will be further kinds, each turning the same two steps into theirs: *read into the receive buffer* and
 //! *write from the outbox*. The rest of the session does not know which one it has.
 
+#[cfg(feature = "compress")]
+#[allow(dead_code)]
+mod compress;
 #[allow(dead_code)]
 pub(crate) mod layer;
 mod tcp;
