@@ -4,7 +4,7 @@
 //! there is (`getppid`) with the two clock readings around it. The second counts, by the reactor's own counters, what the
 //! cases of network.md D.3 need for each echoed message, beside what they may need; `OVER` marks a case above its bar.
 
-mod echo;
+mod cases;
 mod report;
 
 use std::fs::File;
@@ -20,7 +20,7 @@ use report::{Table, Times};
 fn main() {
     calls();
     println!();
-    echo::cases();
+    cases::run();
 }
 
 /// One call per sample.

@@ -18,7 +18,7 @@ use seamio::net::{
 };
 
 /// Runs every case and prints its counts beside its bar.
-pub(crate) fn cases() {
+pub(crate) fn run() {
     let csv = std::env::args().any(|argument| argument == "--csv");
     let columns = [
         "polls",
