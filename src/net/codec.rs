@@ -110,6 +110,30 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// The byte at this offset, if it has arrived.
+    pub fn u8_at(&self, offset: usize) -> Option<u8> {
+        self.unread.get(offset).copied()
+    }
+
+    /// The number at this offset, most significant byte first, if it has arrived.
+    pub fn u16_at(&self, offset: usize) -> Option<u16> {
+        self.array_at(offset).map(u16::from_be_bytes)
+    }
+
+    /// The number at this offset, most significant byte first, if it has arrived.
+    pub fn u32_at(&self, offset: usize) -> Option<u32> {
+        self.array_at(offset).map(u32::from_be_bytes)
+    }
+
+    /// The number at this offset, most significant byte first, if it has arrived.
+    pub fn u64_at(&self, offset: usize) -> Option<u64> {
+        self.array_at(offset).map(u64::from_be_bytes)
+    }
+
+    fn array_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.unread.get(offset..)?.first_chunk().copied()
+    }
+
     /// Everything unread.
     pub fn as_slice(&self) -> &[u8] {
         self.unread
@@ -284,6 +308,22 @@ mod tests {
         assert_eq!((small.len(), large.len(), input.len()), (10, 1000, 990));
         assert_ne!(small.as_ptr() as usize, before);
         assert_eq!(large.as_ptr() as usize, before + 10);
+    }
+
+    #[test]
+    fn input_reads_numbers_that_have_arrived() {
+        let mut unread = BytesMut::from(&[0u8, 1, 2, 3, 4, 5, 6, 7, 8][..]);
+        let mut arena = Arena::default();
+        let input = Input::new(&mut unread, &mut arena);
+        assert_eq!((input.u8_at(8), input.u8_at(9)), (Some(8), None));
+        assert_eq!((input.u16_at(7), input.u16_at(8)), (Some(0x708), None));
+        assert_eq!(
+            (input.u32_at(5), input.u32_at(6)),
+            (Some(0x0506_0708), None)
+        );
+        let long = 0x0102_0304_0506_0708;
+        assert_eq!((input.u64_at(1), input.u64_at(2)), (Some(long), None));
+        assert_eq!(input.u32_at(usize::MAX), None);
     }
 
     #[test]

@@ -43,10 +43,10 @@ impl Codec for LengthDelimited {
     fn open(&self, _: &Peer) {}
 
     fn decode(&self, _: &mut (), input: &mut Input<'_>) -> Result<Decoded<Bytes>, CodecError> {
-        let Some(head) = input.as_slice().first_chunk() else {
+        let Some(payload) = input.u32_at(0) else {
             return Ok(Decoded::Need(HEAD));
         };
-        let payload = u32::from_be_bytes(*head) as usize;
+        let payload = payload as usize;
         if input.len() < HEAD + payload {
             return Ok(Decoded::Need(HEAD + payload));
         }

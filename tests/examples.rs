@@ -1,0 +1,168 @@
+//! Every example runs by the command its head names, says what it is there to say, and ends.
+//!
+//! Nothing is said about times: what the examples print of them is looked at by people.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// An example that was started. Killed when it is not waited for.
+struct Example {
+    name: &'static str,
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Example {
+    fn start(name: &'static str, args: &[&str]) -> Example {
+        let mut child = Command::new(env!("CARGO"))
+            .args(["run", "--quiet", "--example", name, "--"])
+            .args(args)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cargo");
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        Example { name, child, out }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).expect("text");
+        assert!(line.ends_with('\n'), "{} ended after {line:?}", self.name);
+        line.trim_end().to_owned()
+    }
+
+    /// What it prints until it ends by itself, which must be in order.
+    fn finish(mut self) -> String {
+        let mut text = String::new();
+        self.out.read_to_string(&mut text).expect("text");
+        let status = self.child.wait().expect("a child");
+        assert!(status.success(), "{}: {status}\n{text}", self.name);
+        text
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // `cargo run` replaces itself by the example, so this ends the example. One that has ended stays so.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(name: &'static str) -> String {
+    Example::start(name, &[]).finish()
+}
+
+#[track_caller]
+fn assert_says(text: &str, phrases: &[&str]) {
+    for phrase in phrases {
+        assert!(text.contains(phrase), "nothing of {phrase:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn echo_and_its_client() {
+    for workers in ["0", "2"] {
+        let args = ["--listen", "127.0.0.1:0", "--workers", workers];
+        let mut server = Example::start("echo", &args);
+        let line = server.line();
+        let address = line.strip_prefix("listening on ").expect("an address");
+        let text = Example::start("echo_client", &["--connect", address]).finish();
+        assert_says(&text, &["connected", "round 10: ", "frames_out: 10"]);
+    }
+}
+
+#[test]
+fn embed_epoll_serves_inside_a_foreign_loop() {
+    let text = run("embed_epoll");
+    assert_says(&text, &["DescriptorTellsAll", "HostAsks"]);
+    let answers: Vec<u32> = text
+        .lines()
+        .filter_map(|l| l.split_once(" turns for ")?.1.strip_suffix(" answers"))
+        .map(|n| n.parse().expect("a number"))
+        .collect();
+    assert_eq!(answers.len(), 2, "{text}");
+    assert!(answers.iter().all(|n| *n > 0), "{text}");
+}
+
+#[test]
+fn embedded_tc_starts_and_stops() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embedded_tc");
+    let text = Example::start("embedded_tc", &[folder.to_str().expect("a path")]).finish();
+    assert_says(&text, &["coordinating at 127.0.0.1:", "0 undecided"]);
+}
+
+#[test]
+fn game_tick_plays_to_the_end() {
+    let text = run("game_tick");
+    assert_says(
+        &text,
+        &["frame 60: ", "frame 180: 50 players", "50 bots saw "],
+    );
+    assert!(!text.contains("saw 0 updates"), "{text}");
+}
+
+#[test]
+fn rpc_shows_every_way_to_an_answer() {
+    let text = run("rpc");
+    assert_says(
+        &text,
+        &[
+            "waiting:  ONE",
+            "callback: TWO",
+            r#"future:   ("FOUR", "THREE")"#,
+            "timeout:  no answer in time",
+            "came late and was dropped",
+            "restart:  session closed",
+            "AGAIN",
+        ],
+    );
+}
+
+#[test]
+fn shared_port_counts_every_connection() {
+    let text = run("shared_port");
+    let sessions: usize = text
+        .lines()
+        .filter_map(|l| {
+            l.strip_prefix("reactor ")?
+                .split_once(": ")?
+                .1
+                .split(' ')
+                .next()
+        })
+        .map(|n| n.parse::<usize>().expect("a number"))
+        .sum();
+    assert_eq!(sessions, 400, "{text}");
+}
+
+#[test]
+fn spin_compares_both_strategies() {
+    let text = run("spin");
+    assert_says(&text, &["p99", "Block ", "Spin(1 ms) ", "polls and"]);
+}
+
+/// An example without a test would rot.
+#[test]
+fn every_example_is_run_here() {
+    let here = include_str!("examples.rs");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| {
+            path.file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        assert!(here.contains(&format!("\"{name}\"")), "no test runs {name}");
+    }
+}
