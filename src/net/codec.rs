@@ -80,11 +80,30 @@ pub enum Decoded<T> {
 pub struct Input<'a> {
     unread: &'a mut BytesMut,
     arena: &'a mut Arena,
+    whole: bool,
 }
 
 impl<'a> Input<'a> {
     pub(crate) fn new(unread: &'a mut BytesMut, arena: &'a mut Arena) -> Self {
-        Input { unread, arena }
+        Input {
+            unread,
+            arena,
+            whole: false,
+        }
+    }
+
+    /// The unread bytes are the rest of one message of the transport.
+    pub(crate) fn whole(self) -> Self {
+        Input {
+            whole: true,
+            ..self
+        }
+    }
+
+    /// Whether the unread bytes end where a message of the transport ends, as over WebSocket and UDP. No more will follow:
+    /// a frame that is not complete never will be. Otherwise they are a part of a stream.
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// Drops the first `n` bytes.

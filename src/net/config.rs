@@ -215,6 +215,9 @@ pub struct Limits {
     pub pool: usize,
     /// Names waiting to be resolved. Default 256.
     pub resolving: usize,
+    /// Handshakes of encryption or WebSocket under way. Listeners then leave further connections to the kernel's queue,
+    /// connectors fail the attempt. Default 1024.
+    pub handshakes: usize,
 }
 
 impl Default for Limits {
@@ -229,6 +232,7 @@ impl Default for Limits {
             timers: 65_536,
             pool: 8 << 20,
             resolving: 256,
+            handshakes: 1024,
         }
     }
 }
@@ -299,6 +303,8 @@ pub struct ListenOptions {
     /// Permission bits of the file of a unix socket, `0o600` for its owner only: who may not write to it cannot connect.
     /// `None`, the default, leaves what the process's umask allows.
     pub mode: Option<u32>,
+    /// How long the handshakes of encryption and WebSocket may take together. Default 3 s.
+    pub handshake_timeout: Duration,
     /// Open sessions of this listener; further connections are accepted and closed. Default: no limit of its own.
     pub connections: usize,
     /// Settings of accepted sessions; `None`, the default, takes [`Config::session`].
@@ -313,6 +319,7 @@ impl Default for ListenOptions {
             reuse_port: false,
             only_v6: None,
             mode: None,
+            handshake_timeout: Duration::from_secs(3),
             connections: usize::MAX,
             session: None,
         }
@@ -328,6 +335,8 @@ pub struct ConnectOptions {
     pub connections: usize,
     /// How long one attempt may take. Default 3 s.
     pub timeout: Duration,
+    /// How long the handshakes of encryption and WebSocket may take together, once connected. Default 3 s.
+    pub handshake_timeout: Duration,
     /// Waiting time between attempts.
     pub backoff: Backoff,
     /// Settings of the sessions; `None`, the default, takes [`Config::session`].
@@ -340,6 +349,7 @@ impl Default for ConnectOptions {
             name: "tcp".into(),
             connections: 1,
             timeout: Duration::from_secs(3),
+            handshake_timeout: Duration::from_secs(3),
             backoff: Backoff::default(),
             session: None,
         }

@@ -13,6 +13,7 @@ use super::config::{ConnectOptions, SessionConfig};
 use super::endpoint::{Endpoint, HostPort};
 use super::id::ConnectorId;
 use super::slots::Key;
+use super::transport::plan::Plan;
 use super::wheel::TimerId;
 
 /// A connector as the reactor sees it.
@@ -22,6 +23,7 @@ pub(crate) struct Connector {
     pub(crate) name: Arc<str>,
     pub(crate) session: SessionConfig,
     pub(crate) links: Vec<Link>,
+    pub(crate) plan: Plan,
 }
 
 /// One of a connector's connections.
@@ -54,7 +56,12 @@ pub(crate) struct Connecting<S> {
 }
 
 impl Connector {
-    pub(crate) fn new(to: Endpoint, options: ConnectOptions, session: SessionConfig) -> Self {
+    pub(crate) fn new(
+        to: Endpoint,
+        options: ConnectOptions,
+        session: SessionConfig,
+        plan: Plan,
+    ) -> Self {
         let link = |i| Link {
             retry: Retry::new(options.backoff, i as u64),
             state: LinkState::Idle,
@@ -66,6 +73,7 @@ impl Connector {
             name: options.name.as_str().into(),
             session,
             links,
+            plan,
             options,
         }
     }

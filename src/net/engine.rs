@@ -54,6 +54,7 @@ pub(crate) enum Timer {
     Session(Key, SessionTimer),
     Call(Key, u64),
     Connecting(Key),
+    Handshake(Key),
     Listener(Key),
     Connector(u64, usize),
     App(u64),
@@ -67,6 +68,7 @@ pub(crate) enum SessionTimer {
     Idle,
     Stall,
     Drain,
+    Probe,
 }
 
 impl<H: Handler> Engine<H> {

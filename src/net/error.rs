@@ -20,6 +20,8 @@ pub enum Error {
     DuplicateCall(u64),
     /// A configured limit was met; its name. Try again when there is less to do.
     Limit(&'static str),
+    /// Encryption or WebSocket framing broke down; what about it.
+    Transport(String),
     /// A codec or handler panicked; the text of the panic.
     Panic(String),
     /// The reactor is gone.
@@ -35,6 +37,7 @@ impl fmt::Display for Error {
             Error::Timeout => f.write_str("no answer in time"),
             Error::DuplicateCall(id) => write!(f, "a call with id {id} is already waiting"),
             Error::Limit(name) => write!(f, "limit reached: {name}"),
+            Error::Transport(text) => f.write_str(text),
             Error::Panic(text) => write!(f, "panicked: {text}"),
             Error::ReactorGone => f.write_str("the reactor is gone"),
         }
@@ -89,6 +92,8 @@ pub enum CloseReason {
     Codec,
     /// A codec or handler panicked.
     Panic,
+    /// Encryption or WebSocket framing broke down; `on_error` was told what about it.
+    Transport,
     /// The connection broke.
     Io(io::ErrorKind),
     /// The reactor was drained or dropped.
@@ -109,6 +114,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Refused => "refused",
             CloseReason::Codec => "malformed frame",
             CloseReason::Panic => "handler panicked",
+            CloseReason::Transport => "transport protocol broken",
             CloseReason::Io(kind) => return write!(f, "broken: {kind}"),
             CloseReason::Shutdown => "shut down",
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::config::{ListenOptions, SessionConfig};
 use super::id::ListenerId;
+use super::transport::plan::Plan;
 use super::wheel::TimerId;
 
 /// A listener as the reactor sees it.
@@ -19,6 +20,9 @@ pub(crate) struct ListenerSlot<L> {
     pub(crate) open: usize,
     /// On the ready list.
     pub(crate) queued: bool,
+    /// Left alone until fewer handshakes are under way.
+    pub(crate) held: bool,
+    pub(crate) plan: Plan,
     /// Waiting before the next attempt, since descriptors or memory ran out.
     stall: Option<Duration>,
     /// Of that attempt.
@@ -31,6 +35,7 @@ impl<L> ListenerSlot<L> {
         socket: L,
         options: &ListenOptions,
         session: SessionConfig,
+        plan: Plan,
     ) -> Self {
         ListenerSlot {
             id,
@@ -40,6 +45,8 @@ impl<L> ListenerSlot<L> {
             limit: options.connections,
             open: 0,
             queued: false,
+            held: false,
+            plan,
             stall: None,
             timer: None,
         }
@@ -121,6 +128,7 @@ const STALL_MAX: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::endpoint::Endpoint;
 
     #[test]
     fn accept_errors_are_sorted() {
@@ -136,7 +144,13 @@ mod tests {
     #[test]
     fn waiting_for_resources_doubles_and_starts_again() {
         let options = ListenOptions::default();
-        let mut slot = ListenerSlot::new(ListenerId(1), (), &options, SessionConfig::default());
+        let plan = Plan::serve(
+            &Endpoint::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0))),
+            &options,
+        )
+        .expect("plain");
+        let mut slot =
+            ListenerSlot::new(ListenerId(1), (), &options, SessionConfig::default(), plan);
         let error = io::Error::from_raw_os_error(libc::EMFILE);
         let waits: Vec<_> = (0..9).map(|_| slot.exhausted(&error).as_millis()).collect();
         assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);

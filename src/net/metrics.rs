@@ -81,6 +81,14 @@ pub struct Metrics {
     pub timer_fires: u64,
     /// How late timers fired, in milliseconds.
     pub timer_lateness: Histogram,
+    /// Messages of a transport that keeps them apart which could not be decoded and were dropped.
+    pub dropped_messages: u64,
+    /// Handshakes of encryption or WebSocket begun.
+    pub handshakes: u64,
+    /// Of these, how many failed or took too long.
+    pub handshake_failures: u64,
+    /// Times a listener waited because too many handshakes were under way.
+    pub handshake_pauses: u64,
     /// Sessions opened.
     pub opened: u64,
     /// Sessions closed.

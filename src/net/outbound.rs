@@ -59,7 +59,7 @@ impl<H: Handler> Outbound<H> {
                 to: last,
                 bytes: b,
                 frames,
-            }) if *last == to && from == start => {
+            }) if *last == to && from == start && !self.shared.keeps_messages() => {
                 *b += bytes;
                 *frames += 1;
             }

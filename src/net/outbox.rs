@@ -19,6 +19,18 @@ pub(crate) struct Outbox {
     segments: VecDeque<Segment>,
     segment_bytes: usize,
     tail: BytesMut,
+    /// Where messages end, for a transport that sends each by itself.
+    marks: Option<Box<Marks>>,
+}
+
+/// Lengths of whole messages that wait, in order.
+#[derive(Debug, Default)]
+struct Marks {
+    lengths: VecDeque<usize>,
+    /// Their sum.
+    bytes: usize,
+    /// For a message that lies in several pieces.
+    gathered: BytesMut,
 }
 
 #[derive(Debug)]
@@ -40,6 +52,62 @@ impl Outbox {
             self.segments.push_back(Segment::Full(full));
         }
         &mut self.tail
+    }
+
+    /// From now on messages are kept apart.
+    pub(crate) fn keep_messages(&mut self) {
+        self.marks.get_or_insert_default();
+    }
+
+    /// Everything appended since the last message is one message.
+    pub(crate) fn end_message(&mut self) {
+        let len = self.len();
+        if let Some(marks) = &mut self.marks {
+            marks.lengths.push_back(len - marks.bytes);
+            marks.bytes = len;
+        }
+    }
+
+    /// Several messages have been appended, which end after so many bytes of what was appended since the last.
+    pub(crate) fn end_messages(&mut self, ends: &[usize]) {
+        if let Some(marks) = &mut self.marks {
+            let mut from = 0;
+            for end in ends {
+                marks.lengths.push_back(end - from);
+                marks.bytes += end - from;
+                from = *end;
+            }
+        }
+    }
+
+    /// Hands out the first message, or else the first bytes that lie together, and drops them if they were taken.
+    pub(crate) fn with_front<E>(
+        &mut self,
+        pool: &mut BufferPool,
+        take: impl FnOnce(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let whole = self.marks.as_mut().and_then(|m| m.lengths.pop_front());
+        let first = self.segments.front().map_or(&self.tail[..], Segment::bytes);
+        let n = whole.unwrap_or(first.len());
+        if n <= first.len() {
+            take(&first[..n])?;
+        } else if let Some(marks) = &mut self.marks {
+            marks.gathered.clear();
+            let pieces = self.segments.iter().map(Segment::bytes);
+            for piece in pieces.chain([&self.tail[..]]) {
+                let part = piece.len().min(n - marks.gathered.len());
+                marks.gathered.extend_from_slice(&piece[..part]);
+            }
+            take(&marks.gathered)?;
+            if marks.gathered.capacity() > GATHERED_KEPT_MAX {
+                marks.gathered = BytesMut::new();
+            }
+        }
+        if let (Some(marks), Some(n)) = (&mut self.marks, whole) {
+            marks.bytes -= n;
+        }
+        self.advance(n, pool);
+        Ok(())
     }
 
     /// Shortens the tail to `len` bytes: takes back what was just appended to it.
@@ -125,9 +193,9 @@ impl Outbox {
         self.segment_bytes + self.tail.len()
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits, not even an empty message.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.marks.as_ref().is_none_or(|m| m.lengths.is_empty())
     }
 
     fn push(&mut self, bytes: Bytes) {
@@ -187,6 +255,9 @@ pub(crate) struct Written {
     pub(crate) offered: usize,
     pub(crate) slices: usize,
 }
+
+/// A larger buffer for a message in pieces is not kept.
+const GATHERED_KEPT_MAX: usize = 64 << 10;
 
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
@@ -290,6 +361,31 @@ mod tests {
         assert_eq!((written.slices, written.bytes, sink.calls), (1, 1200, 1));
         outbox.recycle(&mut pool);
         assert_eq!(outbox.tail.capacity(), 0, "an idle outbox holds no memory");
+    }
+
+    #[test]
+    fn messages_are_kept_apart_whatever_they_lie_in() {
+        let mut pool = BufferPool::new(1024, 1 << 20);
+        let mut outbox = Outbox::default();
+        outbox.keep_messages();
+        outbox.append(Bytes::from_static(b"one"), &mut pool);
+        outbox.end_message();
+        encode(&mut outbox, &mut pool, b"two", vec![7; LINK_MIN].into());
+        outbox.end_message();
+        outbox.end_message();
+        outbox.append(Bytes::from_static(b"threefour"), &mut pool);
+        outbox.end_messages(&[5, 9]);
+        let mut seen = Vec::new();
+        while !outbox.is_empty() {
+            let taken: Result<(), ()> = outbox.with_front(&mut pool, |message| {
+                seen.push(message.to_vec());
+                Ok(())
+            });
+            taken.expect("taken");
+        }
+        let two = [b"two", &vec![7; LINK_MIN][..], b"!"].concat();
+        let expected: [&[u8]; 5] = [b"one", &two, b"", b"three", b"four"];
+        assert_eq!(seen, expected);
     }
 
     #[test]

@@ -33,10 +33,15 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(key: Key, config: &SessionConfig) -> Self {
+    /// `whole`: every message leaves by itself.
+    pub(crate) fn new(key: Key, config: &SessionConfig, whole: bool) -> Self {
+        let mut outbox = Outbox::default();
+        if whole {
+            outbox.keep_messages();
+        }
         Outgoing {
             key,
-            outbox: Outbox::default(),
+            outbox,
             dirty: false,
             open: true,
             congested: false,
@@ -86,6 +91,7 @@ impl Outgoing {
         if !engine.links.is_empty() {
             self.outbox.place(&mut engine.links);
         }
+        self.outbox.end_message();
         self.frames += 1;
         engine.metrics.frames_out += 1;
         Ok(self.grown(engine, before))

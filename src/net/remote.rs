@@ -55,6 +55,8 @@ pub(crate) struct Payload {
     pub(crate) bytes: BytesMut,
     pub(crate) links: Vec<Link>,
     pub(crate) frames: u64,
+    /// Where each message ends, if there are several.
+    pub(crate) ends: Vec<usize>,
 }
 
 impl Payload {

@@ -137,6 +137,7 @@ impl<H: Handler> Session<H> {
             bytes: self.inner.shared.buffer(),
             links: Vec::new(),
             frames: 1,
+            ends: Vec::new(),
         };
         Output::new(&mut payload.bytes, &mut payload.links).append(bytes);
         let sent = self.admit(payload.len())?;
@@ -321,7 +322,9 @@ impl<H: Handler> Session<H> {
             bytes: shared.buffer(),
             links: Vec::new(),
             frames: 0,
+            ends: Vec::new(),
         };
+        let mut first = 0;
         for message in messages {
             let mut output = Output::new(&mut payload.bytes, &mut payload.links);
             if let Err(e) = shared.handler.codec().encode(&message, &mut output) {
@@ -329,6 +332,14 @@ impl<H: Handler> Session<H> {
                 return Err(SendError::Codec(e));
             }
             payload.frames += 1;
+            if payload.frames == 1 {
+                first = payload.len();
+                continue;
+            }
+            if payload.frames == 2 {
+                payload.ends.push(first);
+            }
+            payload.ends.push(payload.len());
         }
         match self.admit(payload.len()) {
             Ok(sent) => Ok((payload, sent)),

@@ -1,6 +1,6 @@
 //! What every handle of one reactor shares, whatever thread holds it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,6 +24,8 @@ pub(crate) struct Shared<H: Handler> {
     /// Zero of the reactor's time.
     pub(crate) epoch: Instant,
     metrics: Published,
+    /// Some session sends each message by itself.
+    keeps_messages: AtomicBool,
     serial: AtomicU64,
     buffers: (Sender<BytesMut>, Receiver<BytesMut>),
     batches: (Sender<OutBatch>, Receiver<OutBatch>),
@@ -44,6 +46,7 @@ impl<H: Handler> Shared<H> {
             limits,
             epoch,
             metrics: Published::default(),
+            keeps_messages: AtomicBool::new(false),
             serial: AtomicU64::new(0),
             buffers: bounded(POOLED_BUFFERS),
             batches: bounded(POOLED_BATCHES),
@@ -53,6 +56,17 @@ impl<H: Handler> Shared<H> {
     /// A number never given before.
     pub(crate) fn next_serial(&self) -> u64 {
         self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// From now on there may be sessions that send each message by itself.
+    #[allow(dead_code)]
+    pub(crate) fn keep_messages(&self) {
+        self.keeps_messages.store(true, Ordering::Release);
+    }
+
+    /// Whether messages to one session must not run together.
+    pub(crate) fn keeps_messages(&self) -> bool {
+        self.keeps_messages.load(Ordering::Acquire)
     }
 
     /// An empty buffer to encode into.

@@ -72,6 +72,13 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Key {
+        let key = self.hold();
+        self.entries[key.slot()].value = Some(value);
+        key
+    }
+
+    /// A key without a value yet, for [`Slots::put`] or [`Slots::release`].
+    pub(crate) fn hold(&mut self) -> Key {
         let key = self.next_key();
         if self.free.pop().is_none() {
             assert!(
@@ -83,7 +90,6 @@ impl<T> Slots<T> {
                 value: None,
             });
         }
-        self.entries[key.slot()].value = Some(value);
         key
     }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::net::codec::Codec;
-use crate::net::config::SessionConfig;
+use crate::net::config::{Compression, SessionConfig};
 use crate::net::driver::{Event, Stream};
 use crate::net::engine::{Engine, FAR, SessionTimer, Timer, later};
 use crate::net::error::{CloseReason, Error};
@@ -51,6 +51,10 @@ pub(crate) struct Connection<H: Handler, S> {
     /// Sent at least one frame.
     pub(crate) heard: bool,
     inbox: Inbox,
+    /// Messages of the transport are decoded one by one.
+    whole: bool,
+    /// The inbox holds one, or the rest of it.
+    message: bool,
     /// Unread bytes it takes for the next look of the codec.
     need: usize,
     pub(crate) out: Outgoing,
@@ -70,6 +74,7 @@ struct Timers {
     idle: Option<TimerId>,
     stall: Option<TimerId>,
     drain: Option<TimerId>,
+    probe: Option<TimerId>,
 }
 
 struct Stalled<T> {
@@ -99,6 +104,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         engine: &Engine<H>,
     ) -> Self {
         let state = engine.shared.handler.codec().open(session.peer());
+        let whole = transport.keeps_messages();
         Connection {
             key,
             transport,
@@ -110,8 +116,10 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             dead: false,
             heard: false,
             inbox: Inbox::default(),
+            whole,
+            message: false,
             need: 1,
-            out: Outgoing::new(key, &config),
+            out: Outgoing::new(key, &config, whole),
             stalled: None,
             blocked: false,
             calls: BTreeMap::new(),
@@ -133,6 +141,13 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         self.out.configure(&config);
         self.session.configure(&config);
         self.config = config;
+        self.transport.limit_message(self.config.max_frame);
+        if self.whole && self.config.compression != Compression::None {
+            log::warn!("session={} event=not-compressed why=messages", self.session);
+        } else {
+            self.transport.compress(self.config.compression);
+        }
+        self.arm_probe(engine);
         match outcome {
             Some(Ok(())) => {
                 log::debug!("session={} event=open", self.session);
@@ -172,10 +187,15 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         }
         if event.writable || event.error {
             self.writable = true;
-            if !self.out.outbox.is_empty() {
+            if self.has_unsent() {
                 self.out.mark_dirty(engine);
             }
         }
+    }
+
+    /// Whether anything waits for the socket.
+    fn has_unsent(&self) -> bool {
+        !self.out.outbox.is_empty() || self.transport.unsent() > 0
     }
 
     /// Reading may go on: the reason it was paused for is gone.
@@ -275,6 +295,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             }
             SessionTimer::Idle => self.check_idle(engine),
             SessionTimer::Stall => self.check_stall(engine),
+            SessionTimer::Probe => self.probe(engine),
             SessionTimer::Drain => {
                 self.timers.drain = None;
                 self.incident(engine, Incident::DrainExpired);
@@ -297,10 +318,12 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             &mut timers.idle,
             &mut timers.stall,
             &mut timers.drain,
+            &mut timers.probe,
         ] {
             engine.cancel_timer(timer);
         }
         engine.buffered -= self.out.outbox.len();
+        self.transport.retire(&mut engine.pools);
         self.session.inner.outbox.store(0, Ordering::Relaxed);
         self.out.open = false;
         let hooks = self.session.set_closed(reason);
@@ -327,6 +350,28 @@ impl<H: Handler, S: Stream> Connection<H, S> {
     /// Whether a message waits here for room elsewhere.
     pub(crate) fn is_stalled(&self) -> bool {
         self.stalled.is_some()
+    }
+
+    /// Asks the peer for a sign of life, if the transport knows how.
+    fn probe(&mut self, engine: &mut Engine<H>) {
+        self.timers.probe = None;
+        if !self.life.sends() {
+            return;
+        }
+        // A peer that we do not read cannot be heard: its answer would be late for our own sake.
+        let listening = !self.blocked && self.wants_input(engine);
+        if listening && let Err(e) = self.transport.probe(&mut engine.pools) {
+            return self.break_layer(engine, e);
+        }
+        self.out.mark_dirty(engine);
+        self.arm_probe(engine);
+    }
+
+    fn arm_probe(&mut self, engine: &mut Engine<H>) {
+        if let Some(period) = self.transport.probe_period() {
+            let timer = Timer::Session(self.key, SessionTimer::Probe);
+            self.timers.probe = Some(engine.set_timer(period, timer));
+        }
     }
 
     fn check_idle(&mut self, engine: &mut Engine<H>) {

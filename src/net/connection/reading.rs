@@ -13,6 +13,7 @@ use crate::net::handler::{Cx, Handler, In, Route};
 use crate::net::lifecycle::Incident;
 use crate::net::shared::Shared;
 use crate::net::transport::Received;
+use crate::net::transport::layer::LayerError;
 
 /// Why decoding stopped.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +56,12 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 self.mark_ready(engine);
                 break;
             }
-            self.inbox.make_room(self.need, &mut engine.pools);
+            let need = if self.whole {
+                self.inbox.bytes.len() + 1
+            } else {
+                self.need
+            };
+            self.inbox.make_room(need, &mut engine.pools);
             match self.receive(engine, read_left) {
                 Some(count) => read_left = read_left.saturating_sub(count),
                 None => break,
@@ -93,20 +99,31 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 }
                 return Stop::Paused;
             }
-            if self.inbox.bytes.is_empty() || self.inbox.bytes.len() < self.need {
+            let (unread, whole) = (self.inbox.bytes.len(), self.whole);
+            let enough = if whole {
+                self.message
+            } else {
+                unread > 0 && unread >= self.need
+            };
+            if !enough {
                 return Stop::Hungry;
             }
             if *frames_left == 0 {
                 return Stop::Budget;
             }
-            let before = self.inbox.bytes.len();
             let mut view = Input::new(&mut self.inbox.bytes, &mut engine.arena);
+            if whole {
+                view = view.whole();
+            }
             let error = match home.handler.codec().decode(&mut self.state, &mut view) {
                 Ok(Decoded::Message(message)) => {
-                    let bytes = before - self.inbox.bytes.len();
+                    let bytes = unread - self.inbox.bytes.len();
                     self.need = 1;
                     *frames_left -= 1;
-                    if bytes == 0 {
+                    if whole {
+                        self.message = !self.inbox.bytes.is_empty();
+                    }
+                    if bytes == 0 && !(whole && unread == 0) {
                         CodecError::malformed("a message of no bytes")
                     } else if bytes > self.config.max_frame {
                         CodecError::FrameTooLarge {
@@ -117,6 +134,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                         self.dispatch(home, engine, message, bytes);
                         continue;
                     }
+                }
+                Ok(Decoded::Need(_)) if whole => {
+                    CodecError::malformed("the message ends within a frame")
                 }
                 Ok(Decoded::Need(bytes)) if bytes <= self.config.max_frame => {
                     self.need = bytes.max(self.inbox.bytes.len() + 1);
@@ -129,9 +149,26 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 Err(error) => error,
             };
             self.inbox.bytes.clear();
+            if whole {
+                self.drop_message(engine, &Error::Codec(error));
+                continue;
+            }
             self.fail(engine, &Error::Codec(error), CloseReason::Codec);
             return Stop::Paused;
         }
+    }
+
+    /// A message that cannot be decoded says nothing about the next one: the handler is told, the session stays.
+    fn drop_message(&mut self, engine: &mut Engine<H>, error: &Error) {
+        self.message = false;
+        engine.metrics.dropped_messages += 1;
+        log::debug!(
+            "session={} event=message-dropped error={error}",
+            self.session
+        );
+        self.call_back(engine, |handler, cx, session| {
+            handler.on_error(cx, session, error);
+        });
     }
 
     fn dispatch(&mut self, home: &Shared<H>, engine: &mut Engine<H>, message: In<H>, bytes: usize) {
@@ -225,13 +262,21 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             return None;
         }
         engine.metrics.reads += 1;
-        match self.transport.read(&mut self.inbox.bytes, limit) {
+        let inbox = &mut self.inbox.bytes;
+        let received = self.transport.read(inbox, limit, &mut engine.pools);
+        if self.transport.unsent() > 0 {
+            // A layer answered by itself.
+            self.out.mark_dirty(engine);
+        }
+        match received {
             Received::Bytes { count, drained } => {
                 self.readable = !drained;
-                engine.metrics.bytes_in += count as u64;
-                add(&self.session.inner.counters.bytes_in, count as u64);
-                let now = engine.tick().0;
-                self.session.inner.last_active.store(now, Ordering::Relaxed);
+                self.note_bytes(engine, count);
+                Some(count)
+            }
+            Received::Message { count } => {
+                self.message = true;
+                self.note_bytes(engine, count);
                 Some(count)
             }
             Received::Nothing => {
@@ -255,7 +300,33 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 self.fail(engine, &Error::Io(e), reason);
                 None
             }
+            Received::Broken(e) => {
+                self.break_layer(engine, e);
+                None
+            }
         }
+    }
+
+    /// A layer of the transport gave up. It may have said a last word, which is flushed.
+    pub(super) fn break_layer(&mut self, engine: &mut Engine<H>, error: LayerError) {
+        self.readable = true;
+        if error == LayerError::Truncated {
+            let error = Error::Io(io::ErrorKind::UnexpectedEof.into());
+            self.fail_truncated(engine, &error);
+            return self.incident(engine, Incident::PeerFinished { truncated: true });
+        }
+        let reason = match error {
+            LayerError::Dead => CloseReason::Idle,
+            _ => CloseReason::Transport,
+        };
+        self.fail(engine, &Error::Transport(error.to_string()), reason);
+    }
+
+    fn note_bytes(&self, engine: &mut Engine<H>, count: usize) {
+        engine.metrics.bytes_in += count as u64;
+        add(&self.session.inner.counters.bytes_in, count as u64);
+        let now = engine.tick().0;
+        self.session.inner.last_active.store(now, Ordering::Relaxed);
     }
 
     fn fail_truncated(&mut self, engine: &mut Engine<H>, error: &Error) {
@@ -275,10 +346,19 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             }
             scratch.clear();
             engine.metrics.reads += 1;
-            match self.transport.read(&mut scratch, left) {
+            let received = self.transport.read(&mut scratch, left, &mut engine.pools);
+            if self.transport.unsent() > 0 {
+                self.out.mark_dirty(engine);
+            }
+            match received {
                 Received::Bytes { count, drained } => {
                     self.readable = !drained;
-                    left = left.saturating_sub(count);
+                    left = left.saturating_sub(count.max(1));
+                }
+                Received::Message { count } => left = left.saturating_sub(count.max(1)),
+                Received::Broken(_) => {
+                    // Only the end itself matters now.
+                    self.readable = true;
                 }
                 Received::Nothing => self.readable = false,
                 Received::Finished => {

@@ -25,7 +25,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             return self.incident(engine, Incident::Abort(CloseReason::Overflow));
         }
         let mut budget = engine.budget.write;
-        while self.writable && !self.out.outbox.is_empty() {
+        while self.writable && self.has_unsent() {
             if budget == 0 {
                 engine.metrics.budget_stops += 1;
                 self.out.mark_dirty(engine);
@@ -37,10 +37,14 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             }
         }
         self.publish();
-        if self.out.outbox.is_empty() {
+        if !self.has_unsent() {
             self.out.outbox.recycle(&mut engine.pools.tails);
             self.progress = None;
             if matches!(self.life.phase(), Phase::Flushing { .. }) {
+                self.transport.say_goodbye(&mut engine.pools);
+                if self.has_unsent() {
+                    return self.out.mark_dirty(engine);
+                }
                 self.incident(engine, Incident::Flushed);
             }
         } else if !self.writable {
@@ -69,6 +73,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         }
         self.out.count_frames(engine, payload.frames);
         let mut bytes = payload.bytes;
+        let ends = payload.ends;
         if payload.links.is_empty() && bytes.len() < LINK_MIN {
             self.out.copy(engine, &bytes);
             engine.shared.recycle_buffer(bytes);
@@ -82,6 +87,13 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             }
             self.out.append(engine, bytes.freeze());
         }
+        if payload.frames == 0 {
+            // Nothing was sent.
+        } else if ends.is_empty() {
+            self.out.outbox.end_message();
+        } else {
+            self.out.outbox.end_messages(&ends);
+        }
         self.publish();
     }
 
@@ -90,6 +102,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         if self.accepts(engine, piece.len()) {
             self.out.count_frames(engine, u64::from(frames));
             self.out.copy(engine, piece);
+            if frames > 0 {
+                self.out.outbox.end_message();
+            }
         }
     }
 
@@ -114,7 +129,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         engine.metrics.writes += 1;
         match self
             .transport
-            .write(&mut self.out.outbox, &mut engine.pools.tails)
+            .write(&mut self.out.outbox, &mut engine.pools)
         {
             Transmitted::Bytes { written, full } => {
                 self.writable = !full;
@@ -135,6 +150,10 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 self.writable = false;
                 let reason = CloseReason::Io(e.kind());
                 self.fail(engine, &Error::Io(e), reason);
+                None
+            }
+            Transmitted::Broken(e) => {
+                self.break_layer(engine, e);
                 None
             }
         }
@@ -209,7 +228,7 @@ mod tests {
         let session = fixture::session(&shared, key);
         let mut peer = Connection::new(
             key,
-            Transport::tcp(Peer(Arc::clone(&room))),
+            Transport::new(Peer(Arc::clone(&room)), Vec::new()),
             session,
             SessionConfig::default(),
             &engine,

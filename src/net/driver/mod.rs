@@ -14,6 +14,7 @@
 mod system;
 mod unix;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -121,6 +122,11 @@ pub trait Driver: Send + 'static {
     fn alarm(&mut self, delay: Option<Duration>) -> io::Result<()> {
         let _ = delay;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// A number nobody can guess, for what must not repeat. A simulation draws it.
+    fn entropy(&mut self) -> u64 {
+        RandomState::new().build_hasher().finish()
     }
 
     /// The order in which inline lanes with work run in this turn, and which of them wait for a later one (removed

@@ -17,6 +17,7 @@ use crate::net::listener::{AcceptFailure, ListenerSlot, classify};
 use crate::net::session::Session;
 use crate::net::slots::Key;
 use crate::net::transport::Transport;
+use crate::net::transport::plan::Plan;
 
 impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// Takes what waits at a listener, within the budget.
@@ -31,12 +32,20 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         }
         let mut again = true;
         for _ in 0..engine.budget.accepts {
+            if self.handshakes + self.accepted.len() >= engine.limits.handshakes
+                && !listener.plan.is_plain()
+            {
+                engine.metrics.handshake_pauses += 1;
+                listener.held = true;
+                again = false;
+                break;
+            }
             engine.metrics.accept_calls += 1;
             let error = match self.driver.accept(&mut listener.socket) {
                 Ok((stream, peer)) => {
                     listener.recovered();
                     engine.metrics.accepts += 1;
-                    let open = self.sessions + self.accepted.len();
+                    let open = self.sessions + self.handshakes + self.accepted.len();
                     if open < engine.limits.sessions && listener.has_room() {
                         listener.open += 1;
                         self.accepted.push((stream, peer));
@@ -78,41 +87,52 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             engine.ready.push_back(key);
         }
         let origin = Origin::Accepted(listener.id);
+        let plan = listener.plan.clone();
         let (name, config) = (Arc::clone(&listener.name), listener.session.clone());
         let mut accepted = std::mem::take(&mut self.accepted);
-        for (stream, peer) in accepted.drain(..) {
-            if !self.open(stream, At::Accepted(peer), origin, &name, &config) {
+        for (stream, remote) in accepted.drain(..) {
+            let arrival = Arrival {
+                remote,
+                origin,
+                name: Arc::clone(&name),
+                config: config.clone(),
+            };
+            if !self.welcome(stream, arrival, &plan) {
                 self.left_listener(key);
             }
         }
         self.accepted = accepted;
     }
 
-    /// Makes a session of a connected stream. Whether there is one now.
+    /// Registers an accepted stream and begins its session or its handshake. Whether it lives.
+    fn welcome(&mut self, mut stream: D::Stream, arrival: Arrival, plan: &Plan) -> bool {
+        let key = self.slots.hold();
+        self.engine.metrics.registrations += 1;
+        if let Err(e) = self.driver.register(&mut stream, key.token()) {
+            log::error!("peer={} event=not-registered error={e}", arrival.remote);
+            self.slots.release(key);
+            return false;
+        }
+        if !plan.is_plain() {
+            return self
+                .begin_handshake(key, stream, arrival, plan, None)
+                .is_ok();
+        }
+        self.open(key, Transport::new(stream, Vec::new()), arrival)
+    }
+
+    /// Makes a session of an established stream, whose key is held. Whether there is one now.
     pub(super) fn open(
         &mut self,
-        stream: D::Stream,
-        at: At,
-        origin: Origin,
-        name: &Arc<str>,
-        config: &SessionConfig,
+        key: Key,
+        transport: Transport<D::Stream>,
+        arrival: Arrival,
     ) -> bool {
-        let (key, accepted) = match at {
-            At::Accepted(_) => (self.slots.next_key(), true),
-            At::Connected(key) => (key, false),
+        let Some(connection) = self.make_connection(key, transport, arrival) else {
+            self.slots.release(key);
+            return false;
         };
-        match self.make_connection(stream, key, at, origin, name, config) {
-            Some(connection) if accepted => {
-                self.slots.insert(Slot::Session(connection));
-            }
-            Some(connection) => self.slots.put(key, Slot::Session(connection)),
-            None => {
-                if !accepted {
-                    self.slots.release(key);
-                }
-                return false;
-            }
-        }
+        self.slots.put(key, Slot::Session(connection));
         self.sessions += 1;
         if let Some(Slot::Session(connection)) = self.slots.get_mut(key) {
             connection.open(&mut self.engine);
@@ -122,42 +142,32 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
 
     fn make_connection(
         &mut self,
-        mut stream: D::Stream,
         key: Key,
-        at: At,
-        origin: Origin,
-        name: &Arc<str>,
-        config: &SessionConfig,
+        mut transport: Transport<D::Stream>,
+        arrival: Arrival,
     ) -> Option<Box<Connection<H, D::Stream>>> {
-        let accepted = matches!(at, At::Accepted(_));
-        let remote = match at {
-            At::Accepted(remote) => remote,
-            At::Connected(_) => stream.peer_addr().ok()?,
-        };
-        let local = stream.local_addr().ok()?;
-        if accepted {
-            self.engine.metrics.registrations += 1;
-            if let Err(e) = self.driver.register(&mut stream, key.token()) {
-                log::error!("peer={remote} event=not-registered error={e}");
-                return None;
-            }
-        }
+        let Arrival {
+            remote,
+            origin,
+            name,
+            config,
+        } = arrival;
+        let local = transport.stream().local_addr().ok()?;
         let credentials = match remote {
             Address::Ip(_) => None,
-            Address::Unix(_) => stream.credentials(),
+            Address::Unix(_) => transport.stream().credentials(),
         };
-        let peer = Peer {
+        let mut peer = Peer {
             remote,
             local,
             credentials,
             origin,
         };
+        transport.describe(&mut peer);
         let shared = Arc::clone(&self.engine.shared);
         let opened = self.engine.tick();
-        let name = Arc::clone(name);
-        let session = Session::new(key.session(), peer, name, shared, config, opened);
+        let session = Session::new(key.session(), peer, name, shared, &config, opened);
         let shown = session.clone();
-        let (transport, config) = (Transport::tcp(stream), config.clone());
         let engine = &mut self.engine;
         let made = catch_unwind(AssertUnwindSafe(|| {
             Connection::new(key, transport, session, config, engine)
@@ -196,11 +206,11 @@ fn try_later<H: Handler, L>(
     }
 }
 
-/// Where a connected stream comes from.
-#[derive(Debug)]
-pub(super) enum At {
-    /// A listener, from this address; not registered yet.
-    Accepted(Address),
-    /// A connector; registered under this key, whose slot is held.
-    Connected(Key),
+/// A stream on its way to becoming a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) remote: Address,
+    pub(crate) origin: Origin,
+    pub(crate) name: Arc<str>,
+    pub(crate) config: SessionConfig,
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::accepting::At;
+use super::accepting::Arrival;
 use super::{Reactor, Slot, socket_options};
 use crate::net::address::Address;
 use crate::net::config::ConnectOptions;
@@ -17,6 +17,8 @@ use crate::net::id::ConnectorId;
 use crate::net::lifecycle::Incident;
 use crate::net::remote::Resolved;
 use crate::net::slots::Key;
+use crate::net::transport::Transport;
+use crate::net::transport::plan::Plan;
 
 impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     pub(super) fn start_connector(
@@ -32,7 +34,15 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             .session
             .clone()
             .unwrap_or_else(|| self.session_config.clone());
-        let connector = Connector::new(to, options, session);
+        let plan = match Plan::dial(&to, &options) {
+            Ok(plan) => plan,
+            Err(e) => {
+                log::error!("connector={} to={to} event=gave-up error={e}", options.name);
+                let shared = Arc::clone(&self.engine.shared);
+                return self.guarded(|_| shared.handler.on_connect_error(id, &Error::Io(e), None));
+            }
+        };
+        let connector = Connector::new(to, options, session, plan);
         let links = connector.links.len();
         self.connectors.insert(id, connector);
         for link in 0..links {
@@ -96,7 +106,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 let error = last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
                 return self.round_failed(id, link, error);
             };
-            if self.sessions >= self.engine.limits.sessions {
+            if self.sessions + self.handshakes >= self.engine.limits.sessions {
                 last = Some(io::Error::new(
                     io::ErrorKind::QuotaExceeded,
                     "too many sessions",
@@ -243,18 +253,24 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let Some(connector) = self.connectors.get_mut(&id) else {
             return;
         };
+        let mut ending = Vec::new();
         for link in &mut connector.links {
             match link.state {
                 LinkState::Live(_) => continue,
                 LinkState::Waiting(timer) => self.engine.cancel_timer(&mut Some(timer)),
                 LinkState::Connecting(key) => {
-                    if let Some(Slot::Connecting(mut attempt)) = self.slots.remove(key) {
-                        self.engine.cancel_timer(&mut attempt.timer);
-                    }
+                    ending.push(key);
                 }
                 LinkState::Idle | LinkState::Resolving | LinkState::Ended => {}
             }
             link.state = LinkState::Ended;
+        }
+        for key in ending {
+            if matches!(self.slots.get(key), Some(Slot::Handshake(_))) {
+                self.forget_handshake(key);
+            } else if let Some(Slot::Connecting(mut attempt)) = self.slots.remove(key) {
+                self.engine.cancel_timer(&mut attempt.timer);
+            }
         }
     }
 
@@ -289,11 +305,28 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let Some(connector) = self.connectors.get(&id) else {
             return self.slots.release(key);
         };
-        let (name, config) = (Arc::clone(&connector.name), connector.session.clone());
-        let origin = Origin::Connected(id);
-        if !self.open(stream, At::Connected(key), origin, &name, &config) {
-            let error = io::Error::new(io::ErrorKind::NotConnected, format!("lost {to}"));
-            return self.try_next(id, link, Some(error));
+        let Ok(remote) = stream.peer_addr() else {
+            self.slots.release(key);
+            return self.lost(id, link, &to.to_string());
+        };
+        let arrival = Arrival {
+            remote,
+            origin: Origin::Connected(id),
+            name: Arc::clone(&connector.name),
+            config: connector.session.clone(),
+        };
+        let plan = connector.plan.clone();
+        if !plan.is_plain() {
+            // The slot stays the link's attempt until the handshakes are done.
+            let begun = self.begin_handshake(key, stream, arrival, &plan, Some((id, link)));
+            if let Err(e) = begun {
+                let error = io::Error::other(e.to_string());
+                self.attempt_over(id, link, &to.to_string(), error);
+            }
+            return;
+        }
+        if !self.open(key, Transport::new(stream, Vec::new()), arrival) {
+            return self.lost(id, link, &to.to_string());
         }
         if let Some(connector) = self.connectors.get_mut(&id) {
             connector.links[link].state = LinkState::Live(key);
@@ -308,11 +341,28 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             return;
         };
         self.engine.cancel_timer(&mut attempt.timer);
-        self.engine.metrics.connect_failures += 1;
         attempt.stream.abort();
-        let (id, link) = (attempt.connector, attempt.link);
-        log::trace!("to={} event=attempt-failed error={error}", attempt.to);
+        let (id, link, to) = (attempt.connector, attempt.link, attempt.to.clone());
         drop(attempt);
+        self.attempt_over(id, link, &to.to_string(), error);
+    }
+
+    /// An attempt failed, whose slot is gone: on to the next address.
+    pub(super) fn attempt_over(
+        &mut self,
+        id: ConnectorId,
+        link: usize,
+        to: &str,
+        error: io::Error,
+    ) {
+        self.engine.metrics.connect_failures += 1;
+        log::trace!("to={to} event=attempt-failed error={error}");
+        self.try_next(id, link, Some(error));
+    }
+
+    /// A connection was gone before there was a session.
+    pub(super) fn lost(&mut self, id: ConnectorId, link: usize, to: &str) {
+        let error = io::Error::new(io::ErrorKind::NotConnected, format!("lost {to}"));
         self.try_next(id, link, Some(error));
     }
 }

@@ -49,6 +49,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         for id in connectors {
             self.end_attempts(id);
         }
+        self.end_handshakes();
         let lanes = Lanes {
             table: Arc::clone(&shared.lanes),
         };
@@ -94,6 +95,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         for id in connectors {
             self.disconnect(id, CloseReason::Shutdown);
         }
+        self.end_handshakes();
         self.for_each_session(Incident::Abort(CloseReason::Shutdown));
         self.reap();
         self.close_listeners();

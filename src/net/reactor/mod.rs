@@ -23,6 +23,7 @@ mod accepting;
 mod connecting;
 mod draining;
 mod handle;
+mod handshaking;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -49,9 +50,11 @@ use super::remote::Remote;
 use super::resolver::Resolver;
 use super::shared::Shared;
 use super::slots::{Key, Slots};
+use super::transport::plan::Plan;
 use super::wake::{self, Consumer};
 use super::workers::{Workers, open_lane};
 use draining::Drain;
+use handshaking::Handshake;
 
 pub use handle::{Handle, Listening, Timer};
 
@@ -73,6 +76,8 @@ pub struct Reactor<H: Handler, D: Driver = MioDriver, C: Clock = Monotonic> {
     session_config: SessionConfig,
     /// Open sessions.
     sessions: usize,
+    /// Streams with an unfinished handshake.
+    handshakes: usize,
     drain: Drain,
     /// Why the reactor cannot go on.
     failure: Option<String>,
@@ -93,6 +98,7 @@ enum Set {
 enum Slot<H: Handler, D: Driver> {
     Session(Box<Connection<H, D::Stream>>),
     Connecting(Box<Connecting<D::Stream>>),
+    Handshake(Box<Handshake<D::Stream>>),
     Listener(Box<ListenerSlot<D::Listener>>),
 }
 
@@ -157,6 +163,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             idle: config.idle,
             session_config: config.session,
             sessions: 0,
+            handshakes: 0,
             drain: Drain::No,
             failure: None,
             accepted: Vec::new(),
@@ -169,6 +176,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// # Errors
     /// What the operating system says, or `InvalidInput` for an endpoint that is not an address.
     pub fn listen(&mut self, at: Endpoint, options: ListenOptions) -> io::Result<ListenerId> {
+        let plan = Plan::serve(&at, &options)?;
         let address = match at {
             Endpoint::Tcp(HostPort::Address(address)) => Address::Ip(address),
             Endpoint::Unix(address) => Address::Unix(address),
@@ -195,7 +203,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let socket = self.driver.listen(&address, &listener_options, token)?;
         self.engine.metrics.registrations += 1;
         let id = ListenerId(self.engine.shared.next_serial());
-        let slot = ListenerSlot::new(id, socket, &options, session);
+        let slot = ListenerSlot::new(id, socket, &options, session, plan);
         let key = self.slots.insert(Slot::Listener(Box::new(slot)));
         self.listeners.insert(id, key);
         Ok(id)

@@ -114,6 +114,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 }
             }
             Some(Slot::Connecting(_)) => self.connecting_ready(key, event),
+            Some(Slot::Handshake(_)) => self.note_handshake(key, event),
             None => self.engine.metrics.stale += 1,
         }
     }
@@ -138,6 +139,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                     }
                 }
                 Some(Slot::Listener(_)) => self.accept(key),
+                Some(Slot::Handshake(_)) => self.visit_handshake(key),
                 _ => {}
             }
             let budget = self.engine.budget.slice;
@@ -319,6 +321,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 });
             }
             Timer::Connecting(key) => self.connect_timed_out(key),
+            Timer::Handshake(key) => self.handshake_timed_out(key),
             Timer::Listener(key) => {
                 if let Some(Slot::Listener(listener)) = self.slots.get_mut(key) {
                     listener.timer = None;

@@ -6,8 +6,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::BytesMut;
+
+use crate::net::endpoint::Peer;
 
 /// Encryption, message framing or compression of one connection.
 pub(crate) trait Layer: Send {
@@ -48,6 +51,21 @@ pub(crate) trait Layer: Send {
     /// Whether what it appends above are whole messages, see [`Progress::Message`].
     fn keeps_messages(&self) -> bool {
         false
+    }
+
+    /// The longest message wanted from now on, in bytes.
+    fn limit_message(&mut self, bytes: usize) {
+        let _ = bytes;
+    }
+
+    /// Adds what it knows about the other end; called once established.
+    fn describe(&self, peer: &mut Peer) {
+        let _ = peer;
+    }
+
+    /// How often [`Layer::probe`] wants to be called, if at all.
+    fn probe_period(&self) -> Option<Duration> {
+        None
     }
 
     /// A liveness period is over: appends a probe, or fails when the last one was not answered.

@@ -1,111 +1,221 @@
-//! What lies between a session's buffers and its socket. Plain TCP passes bytes through; encryption, WebSocket framing and
-//! compression will be further kinds, each turning the same two steps into theirs: *read into the receive buffer* and
-//! *write from the outbox*. The rest of the session does not know which one it has.
+//! What lies between a session's buffers and its socket. A plain stream passes bytes through; encryption, WebSocket
+//! framing and compression are layers on top of it, each turning the same two steps into theirs: *read into the receive
+//! buffer* and *write from the outbox*. The rest of the session does not know which one it has.
 
 #[cfg(feature = "compress")]
-#[allow(dead_code)]
 mod compress;
 #[allow(dead_code)]
 pub(crate) mod layer;
-mod tcp;
+#[allow(dead_code)]
+pub(crate) mod plan;
+mod stack;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 use std::io;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::SockRef;
 
-use super::buffer::BufferPool;
+use super::buffer::Pools;
+use super::config::Compression;
 use super::driver::Stream;
+use super::endpoint::Peer;
 use super::outbox::{Outbox, Written};
-use tcp::Tcp;
+use layer::{Layer, LayerError};
+pub(crate) use stack::Establish;
+use stack::Stack;
+use wire::Wire;
 
-/// A session's transport over a stream of the driver.
-#[derive(Debug)]
-pub(crate) enum Transport<S> {
-    Tcp(Tcp<S>),
+/// A session's transport: a stream of the driver, and the layers on it if there are any.
+pub(crate) struct Transport<S> {
+    wire: Wire<S>,
+    stack: Option<Box<Stack>>,
 }
 
 /// How a read went.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Bytes came; whether the socket has no more for now.
+    /// Bytes came, or at least the layers got further; whether there is no more for now.
     Bytes {
         count: usize,
         drained: bool,
+    },
+    /// The buffer now holds one whole message, maybe an empty one, and nothing else. Read again for the next.
+    Message {
+        count: usize,
     },
     /// Nothing there.
     Nothing,
     /// The peer will send no more.
     Finished,
     Failed(io::Error),
+    /// A layer gave up. It may have a last word to say, see [`Transport::unsent`].
+    Broken(LayerError),
 }
 
 /// How a write went.
 #[derive(Debug)]
 pub(crate) enum Transmitted {
-    /// The kernel took some; whether it can take more now.
+    /// Some was taken from the outbox; whether the kernel is full.
     Bytes {
         written: Written,
         full: bool,
     },
-    /// It took nothing.
+    /// The kernel took nothing.
     Nothing,
     Failed(io::Error),
+    /// A layer gave up.
+    Broken(LayerError),
 }
 
 impl<S: Stream> Transport<S> {
-    /// A plain stream.
-    pub(crate) fn tcp(stream: S) -> Self {
-        Transport::Tcp(Tcp::new(stream))
+    /// A stream with layers on it, from the bottom up; with none it is a plain one.
+    pub(crate) fn new(stream: S, layers: Vec<Box<dyn Layer>>) -> Self {
+        let stack = (!layers.is_empty()).then(|| Box::new(Stack::new(layers)));
+        Transport {
+            wire: Wire::new(stream),
+            stack,
+        }
     }
 
-    /// Reads once, at most `limit` bytes, into the free room of `buffer`, which must have some.
-    pub(crate) fn read(&mut self, buffer: &mut BytesMut, limit: usize) -> Received {
-        match self {
-            Transport::Tcp(tcp) => tcp.read(buffer, limit),
+    /// Puts compression on top, if there is to be any. Nothing may have been written yet.
+    pub(crate) fn compress(&mut self, compression: Compression) {
+        #[cfg(feature = "compress")]
+        if let Some(layer) = compress::layer(compression) {
+            self.cover(layer);
+        }
+        let _ = compression;
+    }
+
+    /// Puts a further layer on top, which must need no handshake.
+    #[cfg(any(test, feature = "compress"))]
+    fn cover(&mut self, layer: Box<dyn Layer>) {
+        self.stack.get_or_insert_default().cover(layer);
+    }
+
+    /// Goes on with the handshakes of the layers.
+    pub(crate) fn establish(&mut self, pools: &mut Pools) -> Establish {
+        match &mut self.stack {
+            Some(stack) => stack.establish(&mut self.wire, pools),
+            None => Establish::Done,
+        }
+    }
+
+    /// Adds what the layers know about the other end.
+    pub(crate) fn describe(&self, peer: &mut Peer) {
+        for layer in self.stack.iter().flat_map(|s| s.layers()) {
+            layer.describe(peer);
+        }
+    }
+
+    /// The longest message wanted from now on, in bytes.
+    pub(crate) fn limit_message(&mut self, bytes: usize) {
+        for layer in self.stack.iter_mut().flat_map(|s| s.layers_mut()) {
+            layer.limit_message(bytes);
+        }
+    }
+
+    /// Reads once, about `limit` bytes at most, into the free room of `buffer`, which must have some.
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut BytesMut,
+        limit: usize,
+        pools: &mut Pools,
+    ) -> Received {
+        match &mut self.stack {
+            None => self.wire.read(buffer, limit),
+            Some(stack) => stack.read(&mut self.wire, buffer, limit, pools),
         }
     }
 
     /// Writes once.
-    pub(crate) fn write(&mut self, outbox: &mut Outbox, pool: &mut BufferPool) -> Transmitted {
-        match self {
-            Transport::Tcp(tcp) => tcp.write(outbox, pool),
+    pub(crate) fn write(&mut self, outbox: &mut Outbox, pools: &mut Pools) -> Transmitted {
+        match &mut self.stack {
+            None => self.wire.write(outbox, &mut pools.tails),
+            Some(stack) => stack.write(&mut self.wire, outbox, pools),
         }
+    }
+
+    /// Bytes that have left the outbox and have not been taken by the kernel.
+    pub(crate) fn unsent(&self) -> usize {
+        self.stack.as_ref().map_or(0, |stack| stack.unsent())
+    }
+
+    /// Whether every message is received, and has to be sent, by itself.
+    pub(crate) fn keeps_messages(&self) -> bool {
+        self.stack.as_ref().is_some_and(|s| s.keeps_messages())
     }
 
     /// From now on a read that brought few bytes does not mean that there are no more: the end is near and will not be
     /// announced again.
     pub(crate) fn hang_up(&mut self) {
-        match self {
-            Transport::Tcp(tcp) => tcp.hang_up(),
+        self.wire.hang_up();
+    }
+
+    /// The layers' goodbye, which may leave something [`Transport::unsent`]. The first call counts.
+    pub(crate) fn say_goodbye(&mut self, pools: &mut Pools) {
+        if let Some(stack) = &mut self.stack {
+            stack.say_goodbye(pools);
         }
     }
 
-    /// Says goodbye and ends the sending direction.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
-        match self {
-            Transport::Tcp(tcp) => tcp.stream().shutdown_write(),
+    /// Asks the peer for a sign of life, or says that it gave none.
+    pub(crate) fn probe(&mut self, pools: &mut Pools) -> Result<(), LayerError> {
+        match &mut self.stack {
+            None => Ok(()),
+            Some(stack) => stack.probe(pools),
         }
+    }
+
+    /// How often to probe, if at all.
+    pub(crate) fn probe_period(&self) -> Option<Duration> {
+        let layers = self.stack.iter().flat_map(|s| s.layers());
+        layers.filter_map(Layer::probe_period).min()
+    }
+
+    /// Writes what the layers have to say, as far as that goes.
+    pub(crate) fn push(&mut self, pools: &mut Pools) -> io::Result<usize> {
+        match &mut self.stack {
+            None => Ok(0),
+            Some(stack) => stack.push(&mut self.wire, pools),
+        }
+    }
+
+    /// Ends the sending direction. A layer whose goodbye the peer answers does not want that: the answer ends it.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        if self.keeps_messages() {
+            return Ok(());
+        }
+        self.wire.stream().shutdown_write()
     }
 
     /// Takes the pending error of the connection, if there is one.
     pub(crate) fn take_error(&mut self) -> io::Result<Option<io::Error>> {
-        match self {
-            Transport::Tcp(tcp) => tcp.stream().take_error(),
-        }
+        self.wire.stream().take_error()
     }
 
     /// Makes the coming drop reset the connection.
     pub(crate) fn abort(&mut self) {
-        match self {
-            Transport::Tcp(tcp) => tcp.stream().abort(),
-        }
+        self.wire.stream().abort();
+    }
+
+    /// The stream below.
+    pub(crate) fn stream(&mut self) -> &mut S {
+        self.wire.stream()
     }
 
     /// The real socket, if there is one.
     pub(crate) fn socket(&mut self) -> Option<SockRef<'_>> {
-        match self {
-            Transport::Tcp(tcp) => tcp.stream().socket(),
+        self.wire.stream().socket()
+    }
+
+    /// Gives back the buffers it holds.
+    pub(crate) fn retire(&mut self, pools: &mut Pools) {
+        if let Some(stack) = &mut self.stack {
+            stack.retire(pools);
         }
     }
 }

@@ -10,14 +10,14 @@ use crate::net::driver::{ReadSpace, Stream};
 use crate::net::outbox::{Outbox, Sink};
 
 #[derive(Debug)]
-pub(crate) struct Tcp<S> {
+pub(crate) struct Wire<S> {
     stream: S,
     hung_up: bool,
 }
 
-impl<S: Stream> Tcp<S> {
+impl<S: Stream> Wire<S> {
     pub(super) fn new(stream: S) -> Self {
-        Tcp {
+        Wire {
             stream,
             hung_up: false,
         }
@@ -55,6 +55,15 @@ impl<S: Stream> Tcp<S> {
             },
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Transmitted::Nothing,
             Err(e) => Transmitted::Failed(e),
+        }
+    }
+
+    /// Writes bytes that lie in one piece. How many were taken, or `None` when none could be.
+    pub(super) fn write_bytes(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        match retry(|| self.stream.write(bytes)) {
+            Ok(count) => Ok(Some(count)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) => Err(e),
         }
     }
 

@@ -1,0 +1,506 @@
+//! Layers on a stream: drives them, keeps what does not fit, writes what they send.
+//!
+//! Bytes go up on demand: the top layer is asked first, and only when it is hungry the one below, and last the socket. So
+//! nothing is read that nobody has room for. What a layer says by itself goes down through those below it and waits,
+//! like everything written, in one buffer for the socket; that buffer is filled only while it holds less than 64 KiB, so
+//! the watermarks of the session see a peer that takes no bytes. Memory is held only while bytes wait.
+
+use bytes::{Buf, BytesMut};
+
+use super::layer::{Layer, LayerError, Progress};
+use super::wire::Wire;
+use super::{Received, Transmitted};
+use crate::net::buffer::Pools;
+use crate::net::driver::Stream;
+use crate::net::inbox::Inbox;
+use crate::net::outbox::{Outbox, Written};
+
+/// One or more layers on a stream.
+#[derive(Default)]
+pub(crate) struct Stack {
+    /// From the bottom up; never empty.
+    layers: Vec<Level>,
+    /// What waits for the socket.
+    out: BytesMut,
+    /// What the top layer understood before there was a session to read it.
+    early: BytesMut,
+    early_message: bool,
+    /// The top layer may have more without a further read.
+    pending: bool,
+    /// The last read emptied the socket.
+    dry: bool,
+    /// The socket has ended.
+    eof: bool,
+    /// The lowest layer that can be used no more; those above it cannot either.
+    broken: Option<usize>,
+    said_goodbye: bool,
+    started: bool,
+}
+
+struct Level {
+    layer: Box<dyn Layer>,
+    /// What has come from below and is not understood yet.
+    below: Inbox,
+}
+
+/// How far a handshake is.
+#[derive(Debug)]
+pub(crate) enum Establish {
+    Done,
+    /// More of the peer is needed.
+    Waiting,
+    /// It failed; the layers may have a last word to say.
+    Broken(LayerError),
+    Failed(std::io::Error),
+}
+
+impl Stack {
+    /// Layers from the bottom up; at least one.
+    pub(super) fn new(layers: Vec<Box<dyn Layer>>) -> Self {
+        let mut stack = Stack::default();
+        for layer in layers {
+            stack.cover(layer);
+        }
+        stack
+    }
+
+    /// Puts a layer on top.
+    pub(super) fn cover(&mut self, layer: Box<dyn Layer>) {
+        let mut below = Inbox::default();
+        if !self.early.is_empty() {
+            below.bytes = self.early.split();
+            self.pending = true;
+        }
+        self.layers.push(Level { layer, below });
+    }
+
+    /// Goes on with the handshakes, lowest layer first. What they have to say is written.
+    pub(crate) fn establish<S: Stream>(
+        &mut self,
+        wire: &mut Wire<S>,
+        pools: &mut Pools,
+    ) -> Establish {
+        if !self.started {
+            self.started = true;
+            if let Err(e) = self.start(0, pools) {
+                return Establish::Broken(e);
+            }
+        }
+        loop {
+            let mut early = std::mem::take(&mut self.early);
+            let progress = self.ascend(&mut early, EARLY, pools);
+            self.early = early;
+            if let Err(e) = self.push(wire, pools) {
+                return Establish::Failed(e);
+            }
+            let established = self.layers.iter().all(|l| l.layer.is_established());
+            match progress {
+                Err(e) => return Establish::Broken(e),
+                Ok(Progress::Finished) => return Establish::Broken(LayerError::Truncated),
+                Ok(progress) if established => {
+                    self.early_message = progress == Progress::Message;
+                    self.pending = true;
+                    return Establish::Done;
+                }
+                Ok(_) if self.eof => return Establish::Broken(LayerError::Truncated),
+                Ok(_) => {}
+            }
+            match self.fill(wire, pools) {
+                Filled::Some | Filled::End => {}
+                Filled::Nothing => return Establish::Waiting,
+                Filled::Failed(e) => return Establish::Failed(e),
+            }
+        }
+    }
+
+    pub(super) fn read<S: Stream>(
+        &mut self,
+        wire: &mut Wire<S>,
+        buffer: &mut BytesMut,
+        limit: usize,
+        pools: &mut Pools,
+    ) -> Received {
+        if self.broken.is_some() {
+            return self.skip(wire, pools);
+        }
+        if !self.early.is_empty() || self.early_message {
+            return self.hand_early(buffer);
+        }
+        let before = buffer.len();
+        loop {
+            let fresh = !self.pending;
+            if fresh {
+                match self.fill(wire, pools) {
+                    Filled::Some | Filled::End => {}
+                    Filled::Nothing => return Received::Nothing,
+                    Filled::Failed(e) => return Received::Failed(e),
+                }
+            }
+            let progress = self.ascend(buffer, limit, pools);
+            self.settle(pools);
+            self.pending = matches!(progress, Ok(Progress::More | Progress::Message));
+            let count = buffer.len() - before;
+            match progress {
+                Ok(Progress::Message) => return Received::Message { count },
+                Ok(Progress::More) => {
+                    return Received::Bytes {
+                        count,
+                        drained: false,
+                    };
+                }
+                Ok(Progress::Hungry) if count > 0 || fresh && !self.eof => {
+                    // Only a read tells whether the socket has more.
+                    let drained = fresh && self.dry && !self.eof;
+                    return Received::Bytes { count, drained };
+                }
+                Ok(Progress::Hungry) if self.eof => return self.ended(0),
+                Ok(Progress::Hungry) => {}
+                Ok(Progress::Finished) => return Received::Finished,
+                Err(e) => return Received::Broken(e),
+            }
+        }
+    }
+
+    pub(super) fn write<S: Stream>(
+        &mut self,
+        wire: &mut Wire<S>,
+        outbox: &mut Outbox,
+        pools: &mut Pools,
+    ) -> Transmitted {
+        let offered = outbox.len() + self.out.len();
+        let waited = self.out.len();
+        let before = outbox.len();
+        if let Err(e) = self.descend_from(outbox, pools) {
+            return Transmitted::Broken(e);
+        }
+        let bytes = before - outbox.len();
+        let written = Written {
+            bytes,
+            offered,
+            slices: 1,
+        };
+        match self.push(wire, pools) {
+            Ok(0) if bytes == 0 && waited > 0 => Transmitted::Nothing,
+            Ok(_) => Transmitted::Bytes {
+                written,
+                full: !self.out.is_empty(),
+            },
+            Err(e) => Transmitted::Failed(e),
+        }
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(super) fn keeps_messages(&self) -> bool {
+        self.layers.iter().any(|l| l.layer.keeps_messages())
+    }
+
+    pub(super) fn say_goodbye(&mut self, pools: &mut Pools) {
+        if std::mem::replace(&mut self.said_goodbye, true) {
+            return;
+        }
+        let usable = self.broken.unwrap_or(self.layers.len());
+        for at in (0..usable).rev() {
+            let mut said = self.take_out(at, pools);
+            self.layers[at].layer.finish(&mut said);
+            if self.descend(at, said, pools).is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn probe(&mut self, pools: &mut Pools) -> Result<(), LayerError> {
+        for at in 0..self.layers.len() {
+            let mut said = self.take_out(at, pools);
+            let outcome = self.layers[at].layer.probe(&mut said);
+            self.descend(at, said, pools)?;
+            outcome?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn retire(&mut self, pools: &mut Pools) {
+        for level in &mut self.layers {
+            level.below.clear(pools);
+        }
+        pools.tails.give(std::mem::take(&mut self.out));
+    }
+
+    /// The layers, from the bottom up.
+    pub(super) fn layers(&self) -> impl Iterator<Item = &dyn Layer> {
+        self.layers.iter().map(|level| &*level.layer)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn layers_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Layer>> {
+        self.layers.iter_mut().map(|level| &mut level.layer)
+    }
+
+    /// Writes what waits. How much the socket took.
+    pub(crate) fn push<S: Stream>(
+        &mut self,
+        wire: &mut Wire<S>,
+        pools: &mut Pools,
+    ) -> std::io::Result<usize> {
+        if self.out.is_empty() {
+            return Ok(0);
+        }
+        let taken = wire.write_bytes(&self.out)?.unwrap_or(0);
+        if taken == self.out.len() {
+            pools.tails.give(std::mem::take(&mut self.out));
+        } else {
+            self.out.advance(taken);
+        }
+        Ok(taken)
+    }
+
+    fn hand_early(&mut self, buffer: &mut BytesMut) -> Received {
+        let count = self.early.len();
+        buffer.extend_from_slice(&self.early);
+        self.early = BytesMut::new();
+        if std::mem::take(&mut self.early_message) {
+            Received::Message { count }
+        } else {
+            Received::Bytes {
+                count,
+                drained: false,
+            }
+        }
+    }
+
+    /// Reads once from the socket.
+    fn fill<S: Stream>(&mut self, wire: &mut Wire<S>, pools: &mut Pools) -> Filled {
+        if self.eof {
+            return Filled::End;
+        }
+        let below = &mut self.layers[0].below;
+        below.make_room(below.bytes.len() + 1, pools);
+        let outcome = wire.read(&mut below.bytes, usize::MAX);
+        match outcome {
+            Received::Bytes { drained, .. } => {
+                self.dry = drained;
+                Filled::Some
+            }
+            Received::Finished => {
+                self.eof = true;
+                Filled::End
+            }
+            other => {
+                self.layers[0].below.settle(pools);
+                match other {
+                    Received::Failed(e) => Filled::Failed(e),
+                    _ => Filled::Nothing,
+                }
+            }
+        }
+    }
+
+    /// Lets bytes rise until the top layer has something or the socket has to be asked.
+    fn ascend(
+        &mut self,
+        buffer: &mut BytesMut,
+        limit: usize,
+        pools: &mut Pools,
+    ) -> Result<Progress, LayerError> {
+        let top = self.layers.len() - 1;
+        let ready = |level: &Level| level.layer.is_established();
+        // Whoever stands on an unfinished handshake has nothing to read.
+        let mut at = self.layers[..top].iter().take_while(|l| ready(l)).count();
+        loop {
+            let was = ready(&self.layers[at]);
+            let (grew, progress) = match self.step(at, buffer, limit, pools) {
+                Ok(stepped) => stepped,
+                Err(e) => {
+                    self.broken.get_or_insert(at);
+                    return Err(e);
+                }
+            };
+            if at < top && !was && ready(&self.layers[at]) {
+                self.start(at + 1, pools)?;
+            }
+            if at == top {
+                if progress != Progress::Hungry {
+                    return Ok(progress);
+                }
+            } else if grew && ready(&self.layers[at]) {
+                at += 1;
+                continue;
+            }
+            match progress {
+                Progress::Hungry if at == 0 => return Ok(Progress::Hungry),
+                Progress::Hungry => at -= 1,
+                Progress::More | Progress::Message => {}
+                Progress::Finished => {
+                    return match self.ended(at + 1) {
+                        Received::Broken(e) => Err(e),
+                        _ => Ok(Progress::Finished),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Lets one layer receive. Whether what lies above it grew, and what it says.
+    fn step(
+        &mut self,
+        at: usize,
+        buffer: &mut BytesMut,
+        limit: usize,
+        pools: &mut Pools,
+    ) -> Result<(bool, Progress), LayerError> {
+        let mut said = self.take_out(at, pools);
+        let (lower, upper) = self.layers.split_at_mut(at + 1);
+        let level = &mut lower[at];
+        let (above, limit) = match upper.first_mut() {
+            Some(next) => {
+                next.below.make_room(1, pools);
+                (&mut next.below.bytes, LEVEL)
+            }
+            None => (buffer, limit),
+        };
+        let before = above.len();
+        let below = &mut level.below.bytes;
+        let outcome = level.layer.receive(below, above, limit, &mut said);
+        let grew = above.len() > before;
+        self.descend(at, said, pools)?;
+        Ok((grew, outcome?))
+    }
+
+    fn start(&mut self, at: usize, pools: &mut Pools) -> Result<(), LayerError> {
+        let mut said = self.take_out(at, pools);
+        let outcome = self.layers[at].layer.start(&mut said);
+        self.descend(at, said, pools)?;
+        if outcome.is_err() {
+            self.broken.get_or_insert(at);
+        }
+        outcome
+    }
+
+    /// Tells the layers from `from` on that what is below them has ended.
+    fn ended(&mut self, from: usize) -> Received {
+        for at in from..self.layers.len() {
+            if let Err(e) = self.layers[at].layer.ended() {
+                self.broken.get_or_insert(at);
+                return Received::Broken(e);
+            }
+        }
+        Received::Finished
+    }
+
+    /// A buffer for layer `at` to write into: the last one writes where it is sent from.
+    fn take_out(&mut self, at: usize, pools: &mut Pools) -> BytesMut {
+        if at > 0 {
+            return BytesMut::new();
+        }
+        let out = std::mem::take(&mut self.out);
+        if out.capacity() == 0 {
+            pools.tails.take()
+        } else {
+            out
+        }
+    }
+
+    /// Takes the messages and bytes of the outbox through the layers, as long as there is room.
+    fn descend_from(&mut self, outbox: &mut Outbox, pools: &mut Pools) -> Result<(), LayerError> {
+        if outbox.is_empty() || self.out.len() >= OUT_FULL || self.broken.is_some() {
+            return Ok(());
+        }
+        let top = self.layers.len() - 1;
+        let mut said = self.take_out(top, pools);
+        if top > 0 {
+            said = pools.tails.take();
+        }
+        let mut outcome = Ok(());
+        while outcome.is_ok() && said.len() < OUT_FULL && !outbox.is_empty() {
+            let layer = &mut self.layers[top].layer;
+            outcome = outbox.with_front(&mut pools.tails, |piece| layer.send(piece, &mut said));
+        }
+        if outcome.is_ok() && outbox.is_empty() {
+            outcome = self.layers[top].layer.flush(&mut said);
+        }
+        if outcome.is_err() {
+            self.broken.get_or_insert(top);
+        }
+        self.descend(top, said, pools)?;
+        outcome
+    }
+
+    /// Takes what layer `at` said through those below it.
+    fn descend(
+        &mut self,
+        at: usize,
+        mut said: BytesMut,
+        pools: &mut Pools,
+    ) -> Result<(), LayerError> {
+        for under in (0..at).rev() {
+            if said.is_empty() {
+                pools.tails.give(said);
+                return Ok(());
+            }
+            let mut wrapped = self.take_out(under, pools);
+            let layer = &mut self.layers[under].layer;
+            let outcome = layer
+                .send(&said, &mut wrapped)
+                .and_then(|()| layer.flush(&mut wrapped));
+            pools.tails.give(said);
+            said = wrapped;
+            if let Err(e) = outcome {
+                self.broken.get_or_insert(under);
+                if under == 0 {
+                    self.out = said;
+                }
+                return Err(e);
+            }
+        }
+        if said.is_empty() {
+            pools.tails.give(said);
+        } else {
+            self.out = said;
+        }
+        Ok(())
+    }
+
+    /// Reads and forgets: there is nobody left who would understand.
+    fn skip<S: Stream>(&mut self, wire: &mut Wire<S>, pools: &mut Pools) -> Received {
+        for level in &mut self.layers {
+            level.below.clear(pools);
+        }
+        match self.fill(wire, pools) {
+            Filled::Some => {
+                self.layers[0].below.clear(pools);
+                Received::Bytes {
+                    count: 0,
+                    drained: self.dry,
+                }
+            }
+            Filled::End => Received::Finished,
+            Filled::Nothing => Received::Nothing,
+            Filled::Failed(e) => Received::Failed(e),
+        }
+    }
+
+    fn settle(&mut self, pools: &mut Pools) {
+        for level in &mut self.layers {
+            level.below.settle(pools);
+        }
+    }
+}
+
+/// What a read of the socket brought.
+enum Filled {
+    Some,
+    End,
+    Nothing,
+    Failed(std::io::Error),
+}
+
+/// Application bytes taken in before there is a session for them.
+const EARLY: usize = 16 << 10;
+
+/// Bytes between two layers.
+const LEVEL: usize = 32 << 10;
+
+/// With this much waiting for the socket nothing more is taken from the outbox.
+const OUT_FULL: usize = 64 << 10;
