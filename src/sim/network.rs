@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::net::driver::{
-    Driver, Event, Listener, ListenerOptions, ReadSpace, SocketOptions, Stream, Token, WakeFn,
+    Driver, Event, Listener, ListenerOptions, NoDatagrams, ReadSpace, SocketOptions, Stream, Token,
+    WakeFn,
 };
 use crate::net::{Address, Credentials, Handler, Reactor, Turn};
 
@@ -205,6 +206,7 @@ impl SimDriver {
 impl Driver for SimDriver {
     type Stream = SimStream;
     type Listener = SimListener;
+    type Datagram = NoDatagrams;
 
     /// Never waits: it returns what is there and remembers until when the caller wanted to sleep.
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {

@@ -255,6 +255,7 @@ impl Listener for NoListener {
 impl Driver for Mirror {
     type Stream = MirrorStream;
     type Listener = NoListener;
+    type Datagram = NoDatagrams;
 
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         events.extend(self.connecting.drain(..).map(|token| Event {

@@ -8,15 +8,17 @@
 //!   reading and writing and never again. An event is a hint, so every operation may answer `WouldBlock`;
 //! * a source leaves the driver when it is dropped, without a further call;
 //! * nothing here blocks but [`Driver::poll`], and that no longer than its timeout.
-//!
-//! Left out: datagrams.
+//! * what was sent as one datagram is received as one, whole, or not at all, or reported as truncated.
 
+mod mmsg;
+mod packets;
 mod system;
 mod unix;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,8 @@ use socket2::SockRef;
 use super::address::{Address, Credentials};
 use super::config::Keepalive;
 
-pub use system::{MioDriver, MioListener, MioStream};
+pub use packets::{Arrival, PACKET_BYTES_MAX, PACKETS_MAX, Packet, PacketSpace};
+pub use system::{MioDatagram, MioDriver, MioListener, MioStream};
 
 /// Where the reactor learns the time. Read once per turn.
 pub trait Clock: Send + 'static {
@@ -79,6 +82,8 @@ pub trait Driver: Send + 'static {
     type Stream: Stream;
     /// A bound, listening socket.
     type Listener: Listener;
+    /// A bound or connected socket for datagrams; [`NoDatagrams`] where there are none.
+    type Datagram: Datagram;
 
     /// Waits until something happened, the waker was called or `timeout` passed (`None`: for ever), and appends what
     /// happened to `events`. Returns whether the waker was called. An interrupted wait returns early with no events.
@@ -101,6 +106,34 @@ pub trait Driver: Send + 'static {
         options: &ListenerOptions,
         token: Token,
     ) -> io::Result<Self::Listener>;
+
+    /// Binds a socket for datagrams and registers it under `token`.
+    ///
+    /// # Errors
+    /// `Unsupported` where there are none, else what the operating system says.
+    fn bind_datagram(
+        &mut self,
+        at: SocketAddr,
+        options: &ListenerOptions,
+        token: Token,
+    ) -> io::Result<Self::Datagram> {
+        let _ = (at, options, token);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Makes a socket that exchanges datagrams with `to` alone and registers it under `token`. Nothing is sent.
+    ///
+    /// # Errors
+    /// As [`Driver::bind_datagram`].
+    fn connect_datagram(
+        &mut self,
+        to: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<Self::Datagram> {
+        let _ = (to, options, token);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Takes one waiting connection; `WouldBlock` when there is none. The stream is not registered yet.
     fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Address)>;
@@ -174,6 +207,42 @@ pub trait Stream: Send + 'static {
 pub trait Listener: Send + 'static {
     /// The bound address, with the port that was chosen.
     fn local_addr(&self) -> io::Result<Address>;
+}
+
+/// A socket for datagrams that never blocks.
+///
+/// An error concerns one datagram, or tells of one sent before; the socket goes on.
+pub trait Datagram: Send + 'static {
+    /// Receives what waits, as far as `space` has room, with as few system calls as can be; the number of datagrams.
+    /// `WouldBlock` when none waits; only then the next edge announces more.
+    fn receive(&mut self, space: &mut PacketSpace) -> io::Result<usize>;
+    /// Sends datagrams, at most [`PACKETS_MAX`] of them, with as few system calls as can be; how many of the first ones
+    /// were taken, at least one. An error is that of the first, which was not sent.
+    fn send(&mut self, packets: &[Packet<'_>]) -> io::Result<usize>;
+    /// This end.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// The real socket below, if there is one: for options this crate does not know.
+    fn socket(&self) -> Option<SockRef<'_>> {
+        None
+    }
+}
+
+/// For drivers without datagrams. There is no value of it.
+#[derive(Debug)]
+pub enum NoDatagrams {}
+
+impl Datagram for NoDatagrams {
+    fn receive(&mut self, _: &mut PacketSpace) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn send(&mut self, _: &[Packet<'_>]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        match *self {}
+    }
 }
 
 /// Options of one stream socket.

@@ -14,7 +14,8 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::unix::{self, UnixListener};
 use super::{
-    Driver, Event, Listener, ListenerOptions, ReadSpace, SocketOptions, Stream, Token, WakeFn,
+    Datagram, Driver, Event, Listener, ListenerOptions, Packet, PacketSpace, ReadSpace,
+    SocketOptions, Stream, Token, WakeFn, mmsg,
 };
 use crate::net::address::{Address, Credentials};
 #[cfg(target_os = "linux")]
@@ -49,9 +50,20 @@ impl MioDriver {
     }
 }
 
+impl MioDriver {
+    fn register_fd(&self, socket: &Socket, token: Token) -> io::Result<()> {
+        let both = mio::Interest::READABLE | mio::Interest::WRITABLE;
+        let fd = socket.as_raw_fd();
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&fd), mio_token(token), both)
+    }
+}
+
 impl Driver for MioDriver {
     type Stream = MioStream;
     type Listener = MioListener;
+    type Datagram = MioDatagram;
 
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
         match self.poll.poll(&mut self.events, timeout) {
@@ -140,6 +152,37 @@ impl Driver for MioDriver {
         })
     }
 
+    fn bind_datagram(
+        &mut self,
+        at: SocketAddr,
+        options: &ListenerOptions,
+        token: Token,
+    ) -> io::Result<MioDatagram> {
+        let socket = udp_socket(at, &options.socket)?;
+        // No SO_REUSEADDR: with datagrams it would let another process take the port over.
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if let (Some(only), true) = (options.only_v6, at.is_ipv6()) {
+            socket.set_only_v6(only)?;
+        }
+        socket.bind(&SockAddr::from(at))?;
+        self.register_fd(&socket, token)?;
+        Ok(MioDatagram { socket })
+    }
+
+    fn connect_datagram(
+        &mut self,
+        to: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<MioDatagram> {
+        let socket = udp_socket(to, options)?;
+        socket.connect(&SockAddr::from(to))?;
+        self.register_fd(&socket, token)?;
+        Ok(MioDatagram { socket })
+    }
+
     fn accept(&mut self, listener: &mut MioListener) -> io::Result<(MioStream, Address)> {
         match &listener.inner {
             Acceptor::Tcp(tcp) => {
@@ -161,11 +204,7 @@ impl Driver for MioDriver {
     }
 
     fn register(&mut self, stream: &mut MioStream, token: Token) -> io::Result<()> {
-        let both = mio::Interest::READABLE | mio::Interest::WRITABLE;
-        let fd = stream.socket.as_raw_fd();
-        self.poll
-            .registry()
-            .register(&mut SourceFd(&fd), mio_token(token), both)
+        self.register_fd(&stream.socket, token)
     }
 
     fn shed(&mut self, listener: &mut MioListener) -> bool {
@@ -286,6 +325,38 @@ impl Listener for MioListener {
             Acceptor::Unix(unix) => Ok(unix.address()),
         }
     }
+}
+
+/// A UDP socket of the operating system.
+#[derive(Debug)]
+pub struct MioDatagram {
+    socket: Socket,
+}
+
+impl Datagram for MioDatagram {
+    fn receive(&mut self, space: &mut PacketSpace) -> io::Result<usize> {
+        mmsg::receive(&self.socket, space)
+    }
+
+    fn send(&mut self, packets: &[Packet<'_>]) -> io::Result<usize> {
+        mmsg::send(&self.socket, packets)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        let address = self.socket.local_addr()?.as_socket();
+        address.ok_or_else(|| io::Error::other("an address of another family"))
+    }
+
+    fn socket(&self) -> Option<SockRef<'_>> {
+        Some(SockRef::from(&self.socket))
+    }
+}
+
+fn udp_socket(at: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    apply_buffers(&socket, options)?;
+    Ok(socket)
 }
 
 fn listen_tcp(at: SocketAddr, options: &ListenerOptions) -> io::Result<mio::net::TcpListener> {
