@@ -40,6 +40,12 @@ pub struct Faults {
     pub accept_error: u32,
     /// Descriptors run out for a while at an accept or a connect.
     pub no_descriptors: u32,
+    /// A datagram is lost.
+    pub packet_loss: u32,
+    /// A datagram arrives twice.
+    pub packet_copy: u32,
+    /// A datagram is overtaken by later ones.
+    pub packet_late: u32,
     /// Time jumps ahead of the next event.
     pub clock_jump: u32,
     /// How far time jumps at most.
@@ -68,6 +74,9 @@ impl Faults {
             self_connect: 0,
             accept_error: 0,
             no_descriptors: 0,
+            packet_loss: 0,
+            packet_copy: 0,
+            packet_late: 0,
             clock_jump: 0,
             jump_max: Duration::from_secs(2),
             lanes: 0,
@@ -109,6 +118,21 @@ impl Faults {
             faults.window_min = 64 + rng.size(4096);
             faults.window_max = faults.window_min + rng.size(64 << 10);
         }
+        faults.packet_loss = if rng.chance(500) {
+            rng.between(1, 400) as u32
+        } else {
+            0
+        };
+        faults.packet_copy = if rng.chance(500) {
+            rng.between(1, 400) as u32
+        } else {
+            0
+        };
+        faults.packet_late = if rng.chance(500) {
+            rng.between(1, 700) as u32
+        } else {
+            0
+        };
         faults.loss_within = 1 << rng.between(0, 17);
         faults.jump_max = Duration::from_millis(1 << rng.between(0, 16));
         faults

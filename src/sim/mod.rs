@@ -15,13 +15,14 @@
 //! map's order, the wall clock or a thread, and [`Network::trace`] is a hash over all that happened: two runs of one
 //! seed have the same.
 //!
-//! Left out: datagrams, unix sockets, name resolution, threads. Reactors in it run their lanes inline
+//! Left out: name resolution, threads. Reactors in it run their lanes inline
 //! (`workers.threads = 0`); the driver then chooses their order and splits their batches. Follows network.md B-36.
 
 mod clock;
 pub mod disk;
 mod fault;
 mod network;
+mod packet;
 mod plug;
 mod rng;
 mod server;
@@ -31,6 +32,7 @@ mod wire;
 pub use clock::SimClock;
 pub use fault::Faults;
 pub use network::{Machine, Network, Progress, SimDriver, SimListener, SimStream};
+pub use packet::SimDatagram;
 pub use plug::{News, Plugs};
 pub use rng::Rng;
 pub use server::SimServer;

@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::net::driver::{
-    Driver, Event, Listener, ListenerOptions, NoDatagrams, ReadSpace, SocketOptions, Stream, Token,
-    WakeFn,
+    Driver, Event, Listener, ListenerOptions, ReadSpace, SocketOptions, Stream, Token, WakeFn,
 };
 use crate::net::{Address, Credentials, Handler, Reactor, Turn};
 
 use super::clock::SimClock;
 use super::fault::Faults;
+use super::packet::SimDatagram;
 use super::rng::Rng;
 use super::wire::{EndId, Phase, Source, Step, World, address};
 
@@ -70,7 +70,7 @@ impl Network {
         self.lock().note(Step::Note, a, b);
     }
 
-    /// Handles that exist: streams held or waiting in an accept queue, and listeners.
+    /// Handles that exist: streams held or waiting in an accept queue, listeners, and sockets for datagrams.
     pub fn handles(&self) -> usize {
         let world = self.lock();
         let held = |(side, phase)| match phase {
@@ -82,7 +82,7 @@ impl Network {
             .conns
             .values()
             .flat_map(|conn| conn.ends.iter().map(|end| end.phase).enumerate());
-        ends.filter(|end| held(*end)).count() + world.listeners.len()
+        ends.filter(|end| held(*end)).count() + world.listeners.len() + world.sockets.len()
     }
 
     /// Gives every machine one turn, in random order. If none had anything to do, moves time to the next event instead.
@@ -125,7 +125,7 @@ impl Network {
         )))
     }
 
-    fn lock(&self) -> MutexGuard<'_, World> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
         // The world is not left half-changed by a panic of a test that holds no lock itself.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,6 +195,18 @@ impl SimDriver {
         self.network.lock().nodes[self.node].sleeps_until = Some(u64::MAX);
     }
 
+    fn open_datagram(
+        &mut self,
+        at: Option<SocketAddr>,
+        peer: Option<SocketAddr>,
+        token: Token,
+    ) -> io::Result<SimDatagram> {
+        let mut world = self.network.lock();
+        let id = world.open_socket(self.node, at, peer)?;
+        world.register(Source::Socket(id), token);
+        Ok(SimDatagram::new(&self.network, id))
+    }
+
     fn stream(&self, id: EndId) -> SimStream {
         SimStream {
             network: self.network.clone(),
@@ -206,7 +218,7 @@ impl SimDriver {
 impl Driver for SimDriver {
     type Stream = SimStream;
     type Listener = SimListener;
-    type Datagram = NoDatagrams;
+    type Datagram = SimDatagram;
 
     /// Never waits: it returns what is there and remembers until when the caller wanted to sleep.
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<bool> {
@@ -256,6 +268,24 @@ impl Driver for SimDriver {
             id,
             at,
         })
+    }
+
+    fn bind_datagram(
+        &mut self,
+        at: SocketAddr,
+        _options: &ListenerOptions,
+        token: Token,
+    ) -> io::Result<SimDatagram> {
+        self.open_datagram(Some(at), None, token)
+    }
+
+    fn connect_datagram(
+        &mut self,
+        to: SocketAddr,
+        _options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<SimDatagram> {
+        self.open_datagram(None, Some(to), token)
     }
 
     fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, Address)> {

@@ -6,13 +6,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::net::driver::{Event, Token};
 use crate::net::{Address, UnixAddress};
 
 use super::clock::SimClock;
 use super::fault::Faults;
+use super::packet::PacketSocket;
 use super::rng::{Rng, mix};
 
 /// Everything that exists in one simulated network.
@@ -24,6 +25,7 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) listeners: BTreeMap<u64, Listening>,
     pub(super) conns: BTreeMap<u64, Conn>,
+    pub(super) sockets: BTreeMap<u64, PacketSocket>,
     happenings: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
     next_id: u64,
@@ -50,6 +52,7 @@ pub(super) struct Node {
 pub(super) enum Source {
     Listener(u64),
     End(EndId),
+    Socket(u64),
 }
 
 /// One end of a connection: 0 connected, 1 accepted.
@@ -133,12 +136,36 @@ struct Scheduled {
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Happening {
-    Incoming { conn: u64, listener: u64 },
-    Decided { conn: u64, error: Option<i32> },
-    Segment { to: EndId, bytes: Vec<u8> },
-    Fin { to: EndId },
-    Reset { to: EndId },
-    Report { source: Source },
+    Incoming {
+        conn: u64,
+        listener: u64,
+    },
+    Decided {
+        conn: u64,
+        error: Option<i32>,
+    },
+    Segment {
+        to: EndId,
+        bytes: Vec<u8>,
+    },
+    Fin {
+        to: EndId,
+    },
+    Reset {
+        to: EndId,
+    },
+    Report {
+        source: Source,
+    },
+    Packet {
+        sender: u64,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Unreachable {
+        socket: u64,
+    },
 }
 
 /// What the trace remembers of a step. The numbers are part of the hash of a run.
@@ -174,6 +201,7 @@ impl World {
             nodes: Vec::new(),
             listeners: BTreeMap::new(),
             conns: BTreeMap::new(),
+            sockets: BTreeMap::new(),
             happenings: BinaryHeap::new(),
             sequence: 0,
             next_id: 0,
@@ -242,6 +270,13 @@ impl World {
             }
             Happening::Reset { to } => self.reset_arrived(to),
             Happening::Report { source } => self.mark(source),
+            Happening::Packet {
+                sender,
+                from,
+                to,
+                bytes,
+            } => self.packet(sender, from, to, bytes),
+            Happening::Unreachable { socket } => self.unreachable(socket),
         }
     }
 
@@ -317,6 +352,7 @@ impl World {
         match source {
             Source::Listener(id) => self.listeners.get(&id).map(|listening| listening.node),
             Source::End(id) => self.conns.get(&id.conn).map(|conn| conn.ends[id.side].node),
+            Source::Socket(id) => self.sockets.get(&id).map(|socket| socket.node),
         }
     }
 
@@ -350,6 +386,13 @@ impl World {
                     .listeners
                     .get(&id)
                     .is_some_and(|l| !l.waiting.is_empty());
+            }
+            Source::Socket(id) => {
+                if let Some(socket) = self.sockets.get(&id) {
+                    event.error = socket.error.is_some();
+                    event.readable = event.error || !socket.waiting.is_empty();
+                    event.writable = true;
+                }
             }
             Source::End(id) => {
                 let Some(conn) = self.conns.get(&id.conn) else {
@@ -543,7 +586,7 @@ impl World {
         true
     }
 
-    fn take_descriptor(&mut self, node: usize) -> io::Result<()> {
+    pub(super) fn take_descriptor(&mut self, node: usize) -> io::Result<()> {
         let now = self.clock.nanos();
         let chance = self.faults.no_descriptors;
         if now >= self.nodes[node].no_descriptors_until && self.rng.chance(chance) {
@@ -605,7 +648,7 @@ impl World {
     }
 
     /// The address as seen from outside: a wildcard and the loopback stand for the node itself.
-    fn resolve(&self, node: usize, at: &Address) -> Address {
+    pub(super) fn resolve(&self, node: usize, at: &Address) -> Address {
         match at.ip() {
             Some(ip) if ip.ip().is_unspecified() || ip.ip().is_loopback() => {
                 Address::from((address(node), ip.port()))
@@ -614,7 +657,7 @@ impl World {
         }
     }
 
-    fn ephemeral(&mut self) -> u16 {
+    pub(super) fn ephemeral(&mut self) -> u16 {
         let port = self.next_port;
         self.next_port = if port == u16::MAX {
             EPHEMERAL
@@ -624,7 +667,7 @@ impl World {
         port
     }
 
-    fn fresh_id(&mut self) -> u64 {
+    pub(super) fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
