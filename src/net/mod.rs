@@ -82,3 +82,12 @@ pub use outbound::Outbound;
 pub use pending::Pending;
 pub use reactor::{Handle, Listening, Reactor, Timer, Turn};
 pub use session::{Extensions, HookId, Session, SessionStats};
+#[cfg(feature = "tls")]
+pub use transport::tls::{
+    ClientAuth, ClientTls, ClientTlsOptions, Identity, Pem, ServerTls, ServerTlsOptions, TlsError,
+    TlsPeer, TlsVersion, Trust, Versions,
+};
+
+/// The TLS library underneath, for configurations made by hand.
+#[cfg(feature = "tls")]
+pub use rustls;

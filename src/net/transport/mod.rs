@@ -11,6 +11,9 @@ pub(crate) mod plan;
 mod stack;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+#[allow(dead_code)]
+pub(crate) mod tls;
 mod wire;
 
 use std::io;
