@@ -81,9 +81,9 @@ impl Connector {
     /// The name to be resolved before each round, or the address that is known.
     pub(crate) fn target(&self) -> Target<'_> {
         match &self.to {
-            Endpoint::Tcp(HostPort::Address(address)) => Target::Address(Address::Ip(*address)),
             Endpoint::Unix(address) => Target::Address(Address::Unix(address.clone())),
-            Endpoint::Tcp(HostPort::Name(name, port)) => Target::Name(name, *port),
+            Endpoint::Tcp(at) | Endpoint::Tls(at) => Target::of(at),
+            Endpoint::Ws(at) | Endpoint::Wss(at) => Target::of(&at.at),
         }
     }
 
@@ -103,4 +103,13 @@ impl Connector {
 pub(crate) enum Target<'a> {
     Address(Address),
     Name(&'a str, u16),
+}
+
+impl<'a> Target<'a> {
+    fn of(at: &'a HostPort) -> Self {
+        match at {
+            HostPort::Address(address) => Target::Address(Address::Ip(*address)),
+            HostPort::Name(name, port) => Target::Name(name, *port),
+        }
+    }
 }

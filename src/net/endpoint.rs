@@ -21,8 +21,25 @@ use super::id::{ConnectorId, ListenerId};
 pub enum Endpoint {
     /// A TCP stream.
     Tcp(HostPort),
+    /// An encrypted TCP stream (feature `tls`); needs the `tls` of the options.
+    Tls(HostPort),
+    /// WebSocket messages over TCP (feature `ws`).
+    Ws(WsAddr),
+    /// WebSocket messages over an encrypted TCP stream (features `ws` and `tls`); needs the `tls` of the options.
+    Wss(WsAddr),
     /// A stream within one machine.
     Unix(UnixAddress),
+}
+
+impl Endpoint {
+    /// The port it is reached at, if it has one.
+    pub fn host_port(&self) -> Option<&HostPort> {
+        match self {
+            Endpoint::Tcp(at) | Endpoint::Tls(at) => Some(at),
+            Endpoint::Ws(at) | Endpoint::Wss(at) => Some(&at.at),
+            Endpoint::Unix(_) => None,
+        }
+    }
 }
 
 impl From<SocketAddr> for Endpoint {
@@ -40,16 +57,21 @@ impl From<UnixAddress> for Endpoint {
 impl FromStr for Endpoint {
     type Err = MalformedEndpoint;
 
-    /// `tcp://HOST:PORT`, or `HOST:PORT` for the same; `unix://PATH`, `unix://@NAME` for an abstract name.
+    /// `tcp://HOST:PORT`, or `HOST:PORT` for the same; `tls://HOST:PORT`; `ws://HOST[:PORT][/PATH]` and `wss://…`, whose
+    /// ports are 80 and 443 if none is given; `unix://PATH`, `unix://@NAME` for an abstract name.
     fn from_str(text: &str) -> Result<Self, MalformedEndpoint> {
-        let rest = match text.split_once("://") {
-            Some(("tcp", rest)) => rest,
-            Some(("unix", _)) => return text.parse().map(Endpoint::Unix),
-            Some(_) => return Err(MalformedEndpoint(text.into())),
-            None => text,
-        };
-        let host = rest.parse().map_err(|_| MalformedEndpoint(text.into()))?;
-        Ok(Endpoint::Tcp(host))
+        let malformed = |_| MalformedEndpoint(text.into());
+        match text.split_once("://") {
+            None => text.parse().map(Endpoint::Tcp).map_err(malformed),
+            Some(("tcp", rest)) => rest.parse().map(Endpoint::Tcp).map_err(malformed),
+            Some(("tls", rest)) => rest.parse().map(Endpoint::Tls).map_err(malformed),
+            Some(("ws", rest)) => WsAddr::parse(rest, 80).map(Endpoint::Ws).map_err(malformed),
+            Some(("wss", rest)) => WsAddr::parse(rest, 443)
+                .map(Endpoint::Wss)
+                .map_err(malformed),
+            Some(("unix", _)) => text.parse().map(Endpoint::Unix),
+            Some(_) => Err(MalformedEndpoint(text.into())),
+        }
     }
 }
 
@@ -57,6 +79,9 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Tcp(at) => write!(f, "tcp://{at}"),
+            Endpoint::Tls(at) => write!(f, "tls://{at}"),
+            Endpoint::Ws(at) => write!(f, "ws://{at}"),
+            Endpoint::Wss(at) => write!(f, "wss://{at}"),
             Endpoint::Unix(at) => at.fmt(f),
         }
     }
@@ -94,6 +119,61 @@ impl fmt::Display for HostPort {
         match self {
             HostPort::Address(address) => address.fmt(f),
             HostPort::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// Where a WebSocket is: a port, and the path of the request that opens it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WsAddr {
+    /// The port of the HTTP server.
+    pub at: HostPort,
+    /// Path and query, beginning with a slash. A listener does not look at it: the paths it serves are among its options.
+    pub path: String,
+}
+
+impl WsAddr {
+    /// `HOST[:PORT][/PATH][?QUERY]`.
+    fn parse(text: &str, port: u16) -> Result<Self, MalformedEndpoint> {
+        let malformed = || MalformedEndpoint(text.into());
+        let cut = text.find(['/', '?']).unwrap_or(text.len());
+        let (host, path) = text.split_at(cut);
+        let at = match host.parse() {
+            Ok(at) => at,
+            Err(_) => format!("{host}:{port}").parse().map_err(|_| malformed())?,
+        };
+        if !path.bytes().all(|b| b.is_ascii_graphic()) || path.contains('#') {
+            return Err(malformed());
+        }
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        };
+        Ok(WsAddr { at, path })
+    }
+}
+
+impl fmt::Display for WsAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.at, self.path)
+    }
+}
+
+impl HostPort {
+    /// The address or the name, without the port.
+    pub fn host(&self) -> String {
+        match self {
+            HostPort::Address(address) => address.ip().to_string(),
+            HostPort::Name(name, _) => name.clone(),
+        }
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        match self {
+            HostPort::Address(address) => address.port(),
+            HostPort::Name(_, port) => *port,
         }
     }
 }
@@ -142,13 +222,30 @@ mod tests {
             "tcp://127.0.0.1:1",
             "tcp://[::1]:80",
             "tcp://name-1.example:65535",
+            "tls://[::1]:443",
+            "ws://127.0.0.1:80/",
+            "wss://name:1/a/b?c=d",
             "unix:///run/app.sock",
             "unix://@app",
         ] {
             let endpoint: Endpoint = text.parse().expect("endpoint");
             assert_eq!(endpoint.to_string(), text);
         }
+        for (short, long) in [
+            ("ws://name", "ws://name:80/"),
+            ("wss://1.2.3.4?a", "wss://1.2.3.4:443/?a"),
+            ("wss://[::1]/x", "wss://[::1]:443/x"),
+            ("name:1", "tcp://name:1"),
+        ] {
+            let endpoint: Endpoint = short.parse().expect("endpoint");
+            assert_eq!(endpoint.to_string(), long);
+        }
         for text in [
+            "ws://",
+            "ws:///path",
+            "wss://h:1/a b",
+            "ws://h/#a",
+            "tls://h",
             "",
             "tcp://",
             "host",

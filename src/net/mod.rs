@@ -71,7 +71,7 @@ pub use config::{
     ListenOptions, Overflow, SessionConfig, Workers,
 };
 pub use driver::{Clock, Driver, MioDriver, Monotonic};
-pub use endpoint::{Endpoint, HostPort, MalformedEndpoint, Origin, Peer};
+pub use endpoint::{Endpoint, HostPort, MalformedEndpoint, Origin, Peer, WsAddr};
 pub use error::{CloseReason, CodecError, Error, Refused, SendError, Sent};
 pub use framing::{LengthDelimited, Lines};
 pub use handler::{Cx, Handler, In, Out, Route};

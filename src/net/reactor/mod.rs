@@ -177,10 +177,10 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// What the operating system says, or `InvalidInput` for an endpoint that is not an address.
     pub fn listen(&mut self, at: Endpoint, options: ListenOptions) -> io::Result<ListenerId> {
         let plan = Plan::serve(&at, &options)?;
-        let address = match at {
-            Endpoint::Tcp(HostPort::Address(address)) => Address::Ip(address),
-            Endpoint::Unix(address) => Address::Unix(address),
-            Endpoint::Tcp(HostPort::Name(..)) => {
+        let address = match (&at, at.host_port()) {
+            (_, Some(HostPort::Address(address))) => Address::Ip(*address),
+            (Endpoint::Unix(address), _) => Address::Unix(address.clone()),
+            _ => {
                 let what = format!("{at} is not an address to listen on");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
             }

@@ -32,6 +32,9 @@ impl Plan {
     pub(crate) fn serve(at: &Endpoint, options: &ListenOptions) -> io::Result<Self> {
         let makers = match at {
             Endpoint::Tcp(_) | Endpoint::Unix(_) => Vec::new(),
+            Endpoint::Tls(_) => vec![missing("tls")?],
+            Endpoint::Ws(_) => vec![missing("ws")?],
+            Endpoint::Wss(_) => vec![missing("tls")?, missing("ws")?],
         };
         Ok(Plan {
             makers,
@@ -43,6 +46,9 @@ impl Plan {
     pub(crate) fn dial(to: &Endpoint, options: &ConnectOptions) -> io::Result<Self> {
         let makers = match to {
             Endpoint::Tcp(_) | Endpoint::Unix(_) => Vec::new(),
+            Endpoint::Tls(_) => vec![missing("tls")?],
+            Endpoint::Ws(_) => vec![missing("ws")?],
+            Endpoint::Wss(_) => vec![missing("tls")?, missing("ws")?],
         };
         Ok(Plan {
             makers,
@@ -59,4 +65,10 @@ impl Plan {
     pub(crate) fn make(&self, setting: &Setting) -> Result<Vec<Box<dyn Layer>>, LayerError> {
         self.makers.iter().map(|make| make(setting)).collect()
     }
+}
+
+/// The error of a program built without a feature.
+fn missing(feature: &str) -> io::Result<Make> {
+    let what = format!("this program was built without the feature `{feature}`");
+    Err(io::Error::new(io::ErrorKind::Unsupported, what))
 }
