@@ -103,6 +103,11 @@ impl<H: Handler> Blocking<H> {
         self.pool.draining.store(true, Ordering::SeqCst);
     }
 
+    /// Messages that wait or are being worked on.
+    pub(crate) fn pending(&self) -> usize {
+        self.pool.pending.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing is queued or running.
     pub(crate) fn is_quiet(&self) -> bool {
         self.pool.pending.load(Ordering::SeqCst) == 0

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub registrations: u64,
     /// Wake-ups received from other threads.
     pub wakes: u64,
+    /// Wake-ups other threads sent, each one system call of theirs.
+    pub wakes_sent: u64,
     /// Wake-ups other threads did not have to send, since the reactor was awake.
     pub wakes_saved: u64,
     /// Items other threads sent.
@@ -55,6 +57,8 @@ pub struct Metrics {
     pub frames_per_visit: Histogram,
     /// Bytes per write.
     pub bytes_per_write: Histogram,
+    /// Frames queued per flush of a session, which is one write as a rule.
+    pub frames_per_flush: Histogram,
     /// Duration of turns without their wait, in microseconds. Measured for one turn in sixteen.
     pub turn_micros: Histogram,
     /// Most sessions that waited for their turn at once.
@@ -101,6 +105,12 @@ pub struct Metrics {
     pub buffered: u64,
     /// Gauge: messages in all lanes, queued or held.
     pub lane_depth: u64,
+    /// Gauge: items of other threads that wait for the reactor.
+    pub remote_depth: u64,
+    /// Gauge: messages that wait for the elastic pool or are being worked on there.
+    pub blocking_depth: u64,
+    /// Gauge: timers set and not fired yet.
+    pub timers: u64,
 }
 
 impl Metrics {

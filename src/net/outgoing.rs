@@ -24,6 +24,8 @@ pub(crate) struct Outgoing {
     /// The hard limit was met and the configuration says to close for it.
     pub(crate) overflowed: bool,
     pub(crate) frames: u64,
+    /// Those of them that were there at the last flush.
+    pub(crate) flushed: u64,
     /// Where in the tail the message starts that is being encoded.
     unfinished: Option<usize>,
     high: usize,
@@ -47,6 +49,7 @@ impl Outgoing {
             congested: false,
             overflowed: false,
             frames: 0,
+            flushed: 0,
             unfinished: None,
             high: config.high_water,
             low: config.low_water,

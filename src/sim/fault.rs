@@ -139,6 +139,21 @@ impl Faults {
     }
 }
 
+/// A rule that no network may break: a test that does not notice is not worth running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Neighbouring bytes change places.
+    Swap,
+    /// Bytes arrive twice.
+    Repeat,
+    /// Bytes never arrive, and the connection goes on.
+    Lose,
+    /// Readiness is not reported.
+    Deaf,
+    /// A socket that was dropped stays.
+    Keep,
+}
+
 impl Default for Faults {
     fn default() -> Self {
         Faults::none()

@@ -30,7 +30,7 @@ mod transfer;
 mod wire;
 
 pub use clock::SimClock;
-pub use fault::Faults;
+pub use fault::{Defect, Faults};
 pub use network::{Machine, Network, Progress, SimDriver, SimListener, SimStream};
 pub use packet::SimDatagram;
 pub use plug::{News, Plugs};

@@ -12,7 +12,7 @@ use crate::net::driver::{
 use crate::net::{Address, Credentials, Handler, Reactor, Turn};
 
 use super::clock::SimClock;
-use super::fault::Faults;
+use super::fault::{Defect, Faults};
 use super::packet::SimDatagram;
 use super::rng::Rng;
 use super::wire::{EndId, Phase, Source, Step, World, address};
@@ -52,6 +52,11 @@ impl Network {
     /// Changes what goes wrong from now on. Connections that are to be lost already stay so.
     pub fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
+    }
+
+    /// From now on the network breaks a rule now and then that no network may break, to show that a test notices.
+    pub fn break_rule(&self, defect: Defect) {
+        self.lock().defect = Some(defect);
     }
 
     /// A generator for decisions of the test, independent of how the network uses its own.

@@ -10,6 +10,7 @@ use std::io;
 use crate::net::Address;
 use crate::net::driver::ReadSpace;
 
+use super::fault::Defect;
 use super::wire::{Conn, EndId, Happening, Loss, Phase, Source, Step, World};
 
 impl World {
@@ -155,6 +156,9 @@ impl World {
 
     /// The handle of an end goes away, with a finish or a reset as a socket would.
     pub(super) fn drop_end(&mut self, id: EndId) {
+        if self.defect == Some(Defect::Keep) && self.breaks_now().is_some() {
+            return;
+        }
         self.forget(Source::End(id));
         let Some(end) = self.end(id) else { return };
         let before = std::mem::replace(&mut end.phase, Phase::Dropped);

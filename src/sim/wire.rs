@@ -12,7 +12,7 @@ use crate::net::driver::{Event, Token};
 use crate::net::{Address, UnixAddress};
 
 use super::clock::SimClock;
-use super::fault::Faults;
+use super::fault::{Defect, Faults};
 use super::packet::PacketSocket;
 use super::rng::{Rng, mix};
 
@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) clock: SimClock,
     pub(super) rng: Rng,
     pub(super) faults: Faults,
+    /// What this network does that no network may.
+    pub(super) defect: Option<Defect>,
     pub(super) nodes: Vec<Node>,
     pub(super) listeners: BTreeMap<u64, Listening>,
     pub(super) conns: BTreeMap<u64, Conn>,
@@ -198,6 +200,7 @@ impl World {
             clock,
             rng: Rng::new(seed),
             faults,
+            defect: None,
             nodes: Vec::new(),
             listeners: BTreeMap::new(),
             conns: BTreeMap::new(),
@@ -310,8 +313,21 @@ impl World {
         self.mark(Source::End(id));
     }
 
-    fn segment(&mut self, to: EndId, bytes: Vec<u8>) {
+    fn segment(&mut self, to: EndId, mut bytes: Vec<u8>) {
+        let defect = self.breaks_now();
         let Some(end) = self.end(to) else { return };
+        match defect {
+            Some(Defect::Swap) if bytes.len() > 1 => bytes.swap(0, 1),
+            Some(Defect::Repeat) => {
+                end.unread += bytes.len();
+                bytes.extend_from_within(..);
+            }
+            Some(Defect::Lose) => {
+                end.unread -= bytes.len();
+                bytes.clear();
+            }
+            _ => {}
+        }
         if end.phase == Phase::Dropped {
             self.reset_to(to.other());
         } else if !end.reset {
@@ -337,8 +353,16 @@ impl World {
         self.mark(Source::End(to));
     }
 
+    /// The rule to be broken this time, if any.
+    pub(super) fn breaks_now(&mut self) -> Option<Defect> {
+        self.defect.filter(|_| self.rng.chance(DEFECTS))
+    }
+
     /// Puts a source on the ready list of its node, if it is registered.
     pub(super) fn mark(&mut self, source: Source) {
+        if self.defect == Some(Defect::Deaf) && self.breaks_now().is_some() {
+            return;
+        }
         let Some(node) = self.node_of(source) else {
             return;
         };
@@ -687,3 +711,5 @@ const RETRANSMIT: u64 = 1_000_000_000;
 /// After how long descriptors are there again at the latest, in nanoseconds.
 const DESCRIPTORS_BACK: u64 = 500_000_000;
 const STALE_MAX: usize = 16;
+/// How often, in thousandths, a rule is broken that must not be.
+const DEFECTS: u32 = 100;

@@ -24,6 +24,11 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             self.out.overflowed = false;
             return self.incident(engine, Incident::Abort(CloseReason::Overflow));
         }
+        let frames = self.out.frames - self.out.flushed;
+        if frames > 0 {
+            self.out.flushed = self.out.frames;
+            engine.metrics.frames_per_flush.note(frames);
+        }
         let mut budget = engine.budget.write;
         while self.writable && self.has_unsent() {
             if budget == 0 {

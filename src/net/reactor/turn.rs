@@ -143,7 +143,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 _ => {}
             }
             let budget = self.engine.budget.slice;
-            if visit % CLOCK_EVERY == 0 && self.clock_now() >= self.engine.now + budget {
+            if visit % CLOCK_EVERY == 0 && self.clock_now() >= later(self.engine.now, budget) {
                 break;
             }
         }
@@ -420,6 +420,10 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let engine = &mut self.engine;
         let metrics = &mut engine.metrics;
         metrics.wakes_saved = wake.suppressed();
+        metrics.wakes_sent = wake.wakes;
+        metrics.remote_depth = wake.pushed.saturating_sub(wake.drained);
+        metrics.blocking_depth = engine.blocking.pending() as u64;
+        metrics.timers = engine.wheel.len() as u64;
         metrics.sessions = sessions;
         metrics.buffered = engine.buffered as u64;
         metrics.lane_depth = engine.shared.lanes.occupancy() as u64;
