@@ -1,0 +1,67 @@
+"""What is tried with every version of getty, in both directions: `in` is getty's client and our server, `out` the reverse."""
+
+from dataclasses import dataclass, field
+
+ALL = ("1.3.10", "1.4.3", "1.4.9", "1.5.0")
+BOTH = ("in", "out")
+
+
+@dataclass
+class Scenario:
+    name: str
+    drive: dict = field(default_factory=dict)
+    both: dict = field(default_factory=dict)
+    """Flags of both ends; `getty` and `ours` replace single ones."""
+    getty: dict = field(default_factory=dict)
+    ours: dict = field(default_factory=dict)
+    directions: tuple = BOTH
+    versions: tuple = ALL
+    restart: bool = False
+    """Kill the server when the client is ready, and start it again."""
+    counts: bool = True
+    """The server has to have got every message and has to have seen an orderly end."""
+
+    def applies(self, version, direction):
+        return direction in self.directions and version in self.versions
+
+
+MIXED = {"messages": 250, "sizes": "1,5,100,1000,9000", "sessions": 3}
+LARGE = {"messages": 9, "window": 3, "sizes": "65536,300000,1048576", "sessions": 2}
+PIPELINED = {"messages": 1000, "window": 1000, "sizes": "64"}
+LAST_WORD = {"mode": "remote", "messages": 100, "window": 101}
+
+
+def stream(kind, **flags):
+    """What every byte stream has to carry."""
+    return [
+        Scenario(f"{kind}-echo", MIXED, flags),
+        Scenario(f"{kind}-large", LARGE, flags),
+        Scenario(f"{kind}-pipelined", PIPELINED, flags),
+        Scenario(f"{kind}-closed-by-server", LAST_WORD, flags),
+    ]
+
+
+SCENARIOS = [
+    *stream("tcp"),
+    Scenario("tcp-split", {"mode": "split", "messages": 40}),
+    Scenario("tcp-heartbeat", {"mode": "beats", "messages": 5, "cron": "60ms"}, counts=False),
+    Scenario("tcp-server-restarts", {"mode": "restart", "messages": 20}, restart=True, counts=False),
+    *stream("zip", compress="zip"),
+    Scenario("zip-server-restarts", {"mode": "restart", "messages": 20}, {"compress": "zip"}, restart=True, counts=False),
+    Scenario("speed-echo", MIXED, {"compress": "speed"}),
+    Scenario("best-echo", MIXED, {"compress": "best"}),
+    Scenario("huffman-echo", MIXED, {"compress": "huffman"}),
+    # getty told to compress with "none" sends stored deflate blocks.
+    Scenario("explicit-none-echo", {"messages": 20, "patience": "3000ms"}, getty={"compress": "explicit-none"}),
+    Scenario("explicit-none-as-zip-echo", MIXED, getty={"compress": "explicit-none"}, ours={"compress": "zip"}),
+    # getty's snappy writer holds back what it has until it is closed.
+    Scenario("snappy-echo", {"messages": 20, "patience": "3000ms"}, {"compress": "snappy"}),
+    Scenario("snappy-until-close", {"messages": 300, "sizes": "1,100,5000,100000"}, {"compress": "snappy", "mode": "mute"}),
+    Scenario("snappy-closed-by-server", LAST_WORD, {"compress": "snappy"}, directions=("out",)),
+    # getty's vectored write goes around its compressor.
+    Scenario("zip-vectored", {"mode": "vectored", "messages": 20, "patience": "3000ms"}, {"compress": "zip"}, directions=("in",)),
+    Scenario("zip-queued", {"mode": "queued", "messages": 50, "window": 50, "patience": "3000ms"}, {"compress": "zip"},
+             directions=("in",)),
+    Scenario("tcp-vectored", {"mode": "vectored", "messages": 50}, directions=("in",)),
+    Scenario("tcp-queued", {"mode": "queued", "messages": 500, "window": 100}, directions=("in",)),
+]
