@@ -242,7 +242,7 @@ impl Default for Limits {
 pub struct Budget {
     /// Bytes read from one session. Default 64 KiB.
     pub read: usize,
-    /// Frames decoded of one session. Default 64.
+    /// Frames decoded of one session. Default 256.
     pub frames: usize,
     /// Bytes written to one session. Default 256 KiB.
     pub write: usize,
@@ -278,7 +278,7 @@ impl Default for Budget {
     fn default() -> Self {
         Budget {
             read: 64 << 10,
-            frames: 64,
+            frames: 256,
             write: 256 << 10,
             accepts: 64,
             visits: 1024,

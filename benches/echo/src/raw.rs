@@ -1,9 +1,12 @@
 //! The limit: an echo over bare epoll, one thread, edge-triggered, read until short, write at once.
 //!
 //! `raw [--unframed] [--listen 127.0.0.1:0]`. Without `--unframed` it looks for whole frames (4-byte big-endian length,
-//! payload) and sends back only those, straight from the buffer they were read into, with one write per read; with it,
-//! bytes go back as they come. What the peer does not take is kept, and nothing is read from it meanwhile.
+//! payload) and sends back only those, straight from the buffer they were read into. A connection is read once in each
+//! round, 64 KiB at most, and written once: without such a limit one connection that is always full keeps the caches warm
+//! and all others waiting. With `--unframed` bytes go back as they come, until there are none. What the peer does not
+//! take is kept, and nothing is read from it meanwhile.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -33,6 +36,8 @@ struct Server {
     listener: TcpListener,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
+    /// Connections that were not read to the end.
+    unread: VecDeque<usize>,
     scratch: Vec<u8>,
     framing: Framing,
 }
@@ -48,6 +53,7 @@ struct Connection {
 /// How a connection goes on.
 enum Then {
     Stay,
+    ReadOn,
     Close,
 }
 
@@ -60,6 +66,7 @@ impl Server {
             listener,
             connections: Vec::new(),
             free: Vec::new(),
+            unread: VecDeque::new(),
             scratch: vec![0; SCRATCH],
             framing,
         })
@@ -67,19 +74,30 @@ impl Server {
 
     fn run(&mut self) -> io::Result<()> {
         loop {
-            for index in 0..self.epoll.wait(-1)? {
-                let event = self.epoll.event(index);
-                if event.token == LISTENER {
-                    self.accept()?;
-                    continue;
+            let patience = if self.unread.is_empty() { -1 } else { 0 };
+            let unread = self.unread.len();
+            for index in 0..self.epoll.wait(patience)? {
+                match self.epoll.event(index).token {
+                    LISTENER => self.accept()?,
+                    slot => self.serve(slot as usize),
                 }
-                let slot = event.token as usize;
-                let Some(connection) = &mut self.connections[slot] else {
-                    continue;
-                };
-                if let Ok(Then::Stay) = connection.serve(&mut self.scratch, self.framing) {
-                    continue;
+            }
+            for _ in 0..unread {
+                if let Some(slot) = self.unread.pop_front() {
+                    self.serve(slot);
                 }
+            }
+        }
+    }
+
+    fn serve(&mut self, slot: usize) {
+        let Some(connection) = &mut self.connections[slot] else {
+            return;
+        };
+        match connection.serve(&mut self.scratch, self.framing) {
+            Ok(Then::Stay) => {}
+            Ok(Then::ReadOn) => self.unread.push_back(slot),
+            Ok(Then::Close) | Err(_) => {
                 self.connections[slot] = None;
                 self.free.push(slot);
             }
@@ -147,6 +165,9 @@ impl Connection {
             }
             if count < SCRATCH {
                 return Ok(Then::Stay);
+            }
+            if framing == Framing::Length {
+                return Ok(Then::ReadOn);
             }
         }
     }

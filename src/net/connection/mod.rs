@@ -279,6 +279,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         engine.metrics.panics += 1;
         log::error!("session={} event=panicked error={text}", self.session);
         self.out.repair(engine);
+        if self.out.end_visit() {
+            self.out.mark_dirty(engine);
+        }
         self.fail(engine, &Error::Panic(text), CloseReason::Panic);
     }
 

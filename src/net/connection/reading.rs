@@ -27,8 +27,16 @@ enum Stop {
 }
 
 impl<H: Handler, S: Stream> Connection<H, S> {
-    /// Reads, decodes and routes within the budget.
+    /// Reads, decodes and routes within the budget, and writes what was answered meanwhile.
     pub(crate) fn visit(&mut self, engine: &mut Engine<H>) {
+        self.out.begin_visit();
+        self.take_in(engine);
+        if self.out.end_visit() {
+            self.flush(engine);
+        }
+    }
+
+    fn take_in(&mut self, engine: &mut Engine<H>) {
         if self.life.discards() {
             return self.discard(engine);
         }
