@@ -303,6 +303,9 @@ pub struct ListenOptions {
     /// Permission bits of the file of a unix socket, `0o600` for its owner only: who may not write to it cannot connect.
     /// `None`, the default, leaves what the process's umask allows.
     pub mode: Option<u32>,
+    /// Certificate and rules of an encrypted listener, which needs them.
+    #[cfg(feature = "tls")]
+    pub tls: Option<super::ServerTls>,
     /// How long the handshakes of encryption and WebSocket may take together. Default 3 s.
     pub handshake_timeout: Duration,
     /// Open sessions of this listener; further connections are accepted and closed. Default: no limit of its own.
@@ -319,6 +322,8 @@ impl Default for ListenOptions {
             reuse_port: false,
             only_v6: None,
             mode: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             handshake_timeout: Duration::from_secs(3),
             connections: usize::MAX,
             session: None,
@@ -335,6 +340,9 @@ pub struct ConnectOptions {
     pub connections: usize,
     /// How long one attempt may take. Default 3 s.
     pub timeout: Duration,
+    /// Whom an encrypted connection trusts; `None`, the default, takes the system's roots and the name connected to.
+    #[cfg(feature = "tls")]
+    pub tls: Option<super::ClientTls>,
     /// How long the handshakes of encryption and WebSocket may take together, once connected. Default 3 s.
     pub handshake_timeout: Duration,
     /// Waiting time between attempts.
@@ -349,6 +357,8 @@ impl Default for ConnectOptions {
             name: "tcp".into(),
             connections: 1,
             timeout: Duration::from_secs(3),
+            #[cfg(feature = "tls")]
+            tls: None,
             handshake_timeout: Duration::from_secs(3),
             backoff: Backoff::default(),
             session: None,

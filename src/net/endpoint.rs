@@ -199,6 +199,9 @@ pub struct Peer {
     pub local: Address,
     /// Who is there, over a unix socket and where the system tells.
     pub credentials: Option<Credentials>,
+    /// What the encryption's handshake said about the other end; `None` for a connection without.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Box<super::TlsPeer>>,
     /// Whose session it is.
     pub origin: Origin,
 }

@@ -12,7 +12,6 @@ mod stack;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]
-#[allow(dead_code)]
 pub(crate) mod tls;
 mod wire;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::layer::{Layer, LayerError};
 use crate::net::config::{ConnectOptions, ListenOptions};
-use crate::net::endpoint::Endpoint;
+use crate::net::endpoint::{Endpoint, HostPort, WsAddr};
 
 /// What a layer may want to know about the connection it is made for.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +29,15 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// For the connections a listener accepts.
+    ///
+    /// # Errors
+    /// `InvalidInput` or `Unsupported` with what is missing.
     pub(crate) fn serve(at: &Endpoint, options: &ListenOptions) -> io::Result<Self> {
         let makers = match at {
             Endpoint::Tcp(_) | Endpoint::Unix(_) => Vec::new(),
-            Endpoint::Tls(_) => vec![missing("tls")?],
+            Endpoint::Tls(_) => vec![serve_tls(at, options)?],
             Endpoint::Ws(_) => vec![missing("ws")?],
-            Endpoint::Wss(_) => vec![missing("tls")?, missing("ws")?],
+            Endpoint::Wss(_) => vec![serve_tls(at, options)?, missing("ws")?],
         };
         Ok(Plan {
             makers,
@@ -43,12 +46,15 @@ impl Plan {
     }
 
     /// For the connections a connector makes.
+    ///
+    /// # Errors
+    /// As [`Plan::serve`].
     pub(crate) fn dial(to: &Endpoint, options: &ConnectOptions) -> io::Result<Self> {
         let makers = match to {
             Endpoint::Tcp(_) | Endpoint::Unix(_) => Vec::new(),
-            Endpoint::Tls(_) => vec![missing("tls")?],
+            Endpoint::Tls(at) => vec![dial_tls(at, options)?],
             Endpoint::Ws(_) => vec![missing("ws")?],
-            Endpoint::Wss(_) => vec![missing("tls")?, missing("ws")?],
+            Endpoint::Wss(WsAddr { at, .. }) => vec![dial_tls(at, options)?, missing("ws")?],
         };
         Ok(Plan {
             makers,
@@ -65,6 +71,36 @@ impl Plan {
     pub(crate) fn make(&self, setting: &Setting) -> Result<Vec<Box<dyn Layer>>, LayerError> {
         self.makers.iter().map(|make| make(setting)).collect()
     }
+}
+
+#[cfg(feature = "tls")]
+fn serve_tls(at: &Endpoint, options: &ListenOptions) -> io::Result<Make> {
+    let Some(tls) = options.tls.clone() else {
+        let what = format!("{at} needs a certificate: set ListenOptions::tls");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    };
+    Ok(Arc::new(move |_| Ok(Box::new(tls.layer()?))))
+}
+
+#[cfg(feature = "tls")]
+fn dial_tls(at: &HostPort, options: &ConnectOptions) -> io::Result<Make> {
+    let tls = match options.tls.clone() {
+        Some(tls) => tls,
+        None => super::tls::ClientTls::system()
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?,
+    };
+    let host = at.host();
+    Ok(Arc::new(move |_| Ok(Box::new(tls.layer(&host)?))))
+}
+
+#[cfg(not(feature = "tls"))]
+fn serve_tls(_: &Endpoint, _: &ListenOptions) -> io::Result<Make> {
+    missing("tls")
+}
+
+#[cfg(not(feature = "tls"))]
+fn dial_tls(_: &HostPort, _: &ConnectOptions) -> io::Result<Make> {
+    missing("tls")
 }
 
 /// The error of a program built without a feature.

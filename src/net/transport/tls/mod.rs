@@ -51,6 +51,7 @@ pub use peer::{TlsPeer, TlsVersion};
 pub use pem::Pem;
 
 use super::layer::{Layer, LayerError, Progress};
+use crate::net::endpoint::Peer;
 use crate::net::lane::panic_text;
 use sni::AskedName;
 
@@ -238,6 +239,10 @@ impl TlsLayer {
 }
 
 impl Layer for TlsLayer {
+    fn describe(&self, peer: &mut Peer) {
+        peer.tls = self.peer().map(Box::new);
+    }
+
     fn start(&mut self, out: &mut BytesMut) -> Result<(), LayerError> {
         if let Connection::Client { .. } = self.connection {
             self.receive(&mut BytesMut::new(), &mut BytesMut::new(), 0, out)?;
