@@ -26,6 +26,10 @@ pub enum Error {
     Panic(String),
     /// The reactor is gone.
     ReactorGone,
+    /// [`Pending::wait`](super::Pending::wait) in a callback of a reactor, which would have stopped it, for ever if the
+    /// answer has to come by the same one. Use [`Pending::then`](super::Pending::then), or
+    /// [`Route::Blocking`](super::Route::Blocking) with a pool. What was asked for is given up.
+    OnReactor,
 }
 
 impl fmt::Display for Error {
@@ -40,6 +44,7 @@ impl fmt::Display for Error {
             Error::Transport(text) => f.write_str(text),
             Error::Panic(text) => write!(f, "panicked: {text}"),
             Error::ReactorGone => f.write_str("the reactor is gone"),
+            Error::OnReactor => f.write_str("a callback of the reactor must not wait"),
         }
     }
 }

@@ -57,6 +57,7 @@ mod session;
 mod shared;
 mod slots;
 mod transport;
+mod turning;
 pub mod wake;
 pub mod wheel;
 mod workers;

@@ -7,11 +7,30 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::error::Error;
+use super::turning;
 
 /// An answer that is not there yet.
 ///
-/// Await it, [`Pending::wait`] for it, or hand it to [`Pending::then`]. Dropping it gives up: a reply that still comes
-/// is counted and dropped. Waiting blocks the thread, so it has no place in a callback of the reactor.
+/// Await it (on any executor), [`Pending::wait`] for it, or hand it to [`Pending::then`]. Dropping it gives up: a reply
+/// that still comes is counted in [`Metrics::late_replies`](super::Metrics::late_replies) and dropped. Once it has given its
+/// answer as a future it must not be polled again.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use seamio::net::{Callbacks, Error, Lines, Session};
+///
+/// fn ask(session: &Session<Callbacks<Lines>>) -> Result<(), Error> {
+///     let second = Duration::from_secs(1);
+///     // On a thread of the application: wait.
+///     let answer = session.call(1, "1 how much?".into(), second).wait()?;
+///     // In a callback of the reactor, which must not wait: say what comes next.
+///     session.call(2, format!("2 {answer}?"), second).then(|answer| match answer {
+///         Ok(text) => println!("{text}"),
+///         Err(error) => println!("no answer: {error}"),
+///     });
+///     Ok(())
+/// }
+/// ```
 #[must_use = "dropping it gives up waiting"]
 pub struct Pending<T> {
     slot: Arc<Slot<T>>,
@@ -43,10 +62,12 @@ impl<T> Pending<T> {
         self
     }
 
-    /// Blocks until the answer is there.
+    /// Blocks until the answer is there. It needs no time limit of its own: a call has one, and a reactor that ends
+    /// answers with [`Error::ReactorGone`].
     ///
     /// # Errors
-    /// Whatever kept the answer from coming.
+    /// Whatever kept the answer from coming. [`Error::OnReactor`] in a callback of a reactor, unless the answer is there
+    /// already: the thread that would have to wait is the one that everything else waits for.
     pub fn wait(mut self) -> Result<T, Error> {
         let mut state = self.slot.lock();
         loop {
@@ -57,6 +78,10 @@ impl<T> Pending<T> {
                     return result;
                 }
                 waiting => *state = waiting,
+            }
+            if turning::here() {
+                drop(state);
+                return Err(Error::OnReactor);
             }
             state = self
                 .slot

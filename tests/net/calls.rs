@@ -166,3 +166,46 @@ fn handlers_that_wait_for_replies_do_not_wait_for_themselves() {
         }
     }
 }
+
+/// The pit in its plainest form: a callback that waits for a reply which only its own thread can bring.
+#[test]
+fn a_callback_that_waits_is_refused_instead_of_stopping_the_reactor() {
+    let (mut app, notes) = App::new();
+    app.on_message = Box::new(|cx, session, message| {
+        let reply = match &message[..] {
+            b"call" => session
+                .call(1, Bytes::from_static(b"question"), LONG)
+                .wait(),
+            _ => {
+                let any = "127.0.0.1:0".parse().expect("an endpoint");
+                let listening = cx.handle().listen(any, ListenOptions::default());
+                listening.wait().map(|_| Bytes::new())
+            }
+        };
+        let error = reply.expect_err("nobody could have answered");
+        assert!(matches!(error, Error::OnReactor), "{error}");
+        let _ = cx.send(&Bytes::from_static(b"refused"));
+    });
+    app.on_blocking = Box::new(|session, _| {
+        let reply = session.call(2, Bytes::new(), Duration::ZERO).wait();
+        assert!(matches!(reply, Err(Error::OnReactor)));
+        let _ = session.send(Bytes::from_static(b"refused there too"));
+    });
+    app.route = Box::new(|_, m| match &m[..] {
+        b"blocking" => Route::Blocking,
+        _ => Route::Inline,
+    });
+    let server = Server::start(Config::default(), (app, notes));
+    let mut client = server.client();
+    for (message, answers) in [
+        ("call", &["refused", "question"][..]),
+        ("listen", &["refused"]),
+        // Without a pool this runs on the reactor's thread.
+        ("blocking", &["", "refused there too"]),
+    ] {
+        client.send(message.as_bytes());
+        for answer in answers {
+            assert_eq!(client.receive(), answer.as_bytes());
+        }
+    }
+}

@@ -13,6 +13,7 @@ use crate::net::id::ConnectorId;
 use crate::net::lane::Lanes;
 use crate::net::lifecycle::Incident;
 use crate::net::slots::Key;
+use crate::net::turning::Turning;
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(super) enum Drain {
 
 impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     pub(super) fn start_drain(&mut self, deadline: Duration) {
+        let _turning = Turning::enter();
         if !matches!(self.drain, Drain::No) {
             return self.cut_off();
         }
@@ -90,6 +92,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
 
     /// Ends everything now: sessions are aborted, listeners closed, lanes stopped.
     pub(super) fn end(&mut self) {
+        let _turning = Turning::enter();
         self.engine.draining = true;
         let connectors: Vec<ConnectorId> = self.connectors.keys().copied().collect();
         for id in connectors {

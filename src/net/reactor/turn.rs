@@ -17,6 +17,7 @@ use crate::net::outbound::{Entry, OutBatch};
 use crate::net::pending::Completion;
 use crate::net::remote::{Remote, TimerFn};
 use crate::net::slots::Key;
+use crate::net::turning::Turning;
 use crate::net::wheel::Tick;
 
 impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
@@ -41,6 +42,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
 
     /// Everything a turn does after the wait. Whether there was anything.
     pub(super) fn turn(&mut self) -> bool {
+        let _turning = Turning::enter();
         self.engine.now = self.clock_now();
         self.engine.metrics.turns += 1;
         let began = self.engine.now;
