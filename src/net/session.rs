@@ -32,10 +32,9 @@ pub(crate) struct Inner<H: Handler> {
     shared: Arc<Shared<H>>,
     /// Sends are taken.
     pub(crate) open: AtomicBool,
-    /// Bytes on their way to the reactor.
-    pub(crate) underway: AtomicUsize,
-    /// Bytes in the outbox.
-    pub(crate) outbox: AtomicUsize,
+    /// Bytes waiting to be sent. One number for those on their way to the reactor and those in the outbox: with two, bytes
+    /// that change hands would be counted twice or not at all for a moment, and sends let in above the limit.
+    pub(crate) waiting: AtomicUsize,
     high: AtomicUsize,
     hard: AtomicUsize,
     close_on_overflow: AtomicBool,
@@ -91,8 +90,7 @@ impl<H: Handler> Session<H> {
             name,
             shared,
             open: AtomicBool::new(true),
-            underway: AtomicUsize::new(0),
-            outbox: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             high: AtomicUsize::new(0),
             hard: AtomicUsize::new(0),
             close_on_overflow: AtomicBool::new(false),
@@ -350,22 +348,24 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// Counts bytes as under way, if the hard limit allows them. A session with nothing waiting takes any message.
+    /// Counts bytes as waiting, if the hard limit allows them. A session with nothing waiting takes any message.
     fn admit(&self, bytes: usize) -> Result<Sent, SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
         }
         let inner = &self.inner;
-        let before = inner.underway.fetch_add(bytes, Ordering::Relaxed)
-            + inner.outbox.load(Ordering::Relaxed);
-        if before > 0 && before + bytes > inner.hard.load(Ordering::Relaxed) {
-            inner.underway.fetch_sub(bytes, Ordering::Relaxed);
+        let hard = inner.hard.load(Ordering::Relaxed);
+        let more = |n: usize| (n == 0 || n + bytes <= hard).then_some(n + bytes);
+        let counted = inner
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let Ok(before) = counted else {
             if inner.close_on_overflow.load(Ordering::Relaxed) {
                 let abort = Remote::Abort(inner.id, CloseReason::Overflow);
                 let _ = inner.shared.remote.push_always(abort);
             }
             return Err(SendError::Full);
-        }
+        };
         let high = inner.high.load(Ordering::Relaxed);
         Ok(if before + bytes > high {
             Sent::Congested
@@ -383,7 +383,7 @@ impl<H: Handler> Session<H> {
     }
 
     fn waiting(&self) -> usize {
-        self.inner.underway.load(Ordering::Relaxed) + self.inner.outbox.load(Ordering::Relaxed)
+        self.inner.waiting.load(Ordering::Relaxed)
     }
 
     fn close_reason(&self) -> CloseReason {

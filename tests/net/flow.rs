@@ -91,6 +91,40 @@ fn sends_report_congestion_and_stop_at_the_hard_limit() {
     assert_eq!(session.stats().frames_out, sent as u64 + 1);
 }
 
+/// Bytes used to be counted nowhere for a moment, on their way from the queue of other threads to the outbox. Sends of
+/// that moment were let in above the limit.
+#[test]
+fn the_hard_limit_holds_while_bytes_change_hands() {
+    let (mut app, notes) = App::new();
+    let kept: Arc<Mutex<Option<Session<App>>>> = Arc::default();
+    let keep = Arc::clone(&kept);
+    app.on_open = Box::new(move |_, session, config| {
+        config.hard_limit = 1000;
+        *keep.lock().expect("lock") = Some(session.clone());
+        Ok(())
+    });
+    let server = Server::start(Config::default(), (app, notes));
+    let mut client = server.client();
+    server.expect(|n| matches!(n, Note::Open(_)));
+    let session = kept.lock().expect("lock").take().expect("opened");
+    const MESSAGES: usize = 30_000;
+    let reading = std::thread::spawn(move || {
+        for i in 0..MESSAGES {
+            assert_eq!(client.receive(), [i as u8; 100]);
+        }
+    });
+    let mut most = 0;
+    for i in 0..MESSAGES {
+        while session.send(Bytes::from(vec![i as u8; 100])).is_err() {
+            std::thread::yield_now();
+        }
+        most = most.max(session.stats().waiting);
+    }
+    reading.join().expect("all of it arrived");
+    assert!(most <= 1000, "{most} bytes waited");
+    server.wait_for("the end", |_| session.stats().waiting == 0);
+}
+
 #[test]
 fn overflow_closes_where_so_configured() {
     let (mut app, notes) = App::new();

@@ -1,7 +1,5 @@
 //! Requests of ours that wait for their replies (network.md B.27).
 
-use std::sync::atomic::Ordering;
-
 use super::{Connection, Waiting, complete};
 use crate::net::driver::Stream;
 use crate::net::engine::{Engine, Timer};
@@ -18,10 +16,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         call: Call<In<H>>,
     ) {
         if !self.out.open {
-            self.session
-                .inner
-                .underway
-                .fetch_sub(payload.len(), Ordering::Relaxed);
+            self.uncount(&payload);
             let reason = self.life.closed().unwrap_or(engine.default_reason());
             return complete(engine, call.completion, Err(Error::Closed(reason)));
         }
@@ -33,10 +28,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             None
         };
         if let Some(error) = refused {
-            self.session
-                .inner
-                .underway
-                .fetch_sub(payload.len(), Ordering::Relaxed);
+            self.uncount(&payload);
             return complete(engine, call.completion, Err(error));
         }
         let timer = engine.set_timer(call.timeout, Timer::Call(self.key, call.id));

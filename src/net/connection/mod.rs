@@ -58,6 +58,8 @@ pub(crate) struct Connection<H: Handler, S> {
     /// Unread bytes it takes for the next look of the codec.
     need: usize,
     pub(crate) out: Outgoing,
+    /// Bytes of the outbox that count as waiting in the handles' eyes.
+    published: usize,
     /// A message for which its lane or the elastic pool had no room.
     stalled: Option<Stalled<In<H>>>,
     /// Somebody will call [`Connection::unblock`]: there is no use in trying before.
@@ -120,6 +122,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             message: false,
             need: 1,
             out: Outgoing::new(key, &config, whole),
+            published: 0,
             stalled: None,
             blocked: false,
             calls: BTreeMap::new(),
@@ -327,7 +330,8 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         }
         engine.buffered -= self.out.outbox.len();
         self.transport.retire(&mut engine.pools);
-        self.session.inner.outbox.store(0, Ordering::Relaxed);
+        let waiting = &self.session.inner.waiting;
+        waiting.fetch_sub(self.published, Ordering::Relaxed);
         self.out.open = false;
         let hooks = self.session.set_closed(reason);
         for (_, mut waiting) in std::mem::take(&mut self.calls) {

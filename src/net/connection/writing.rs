@@ -69,13 +69,11 @@ impl<H: Handler, S: Stream> Connection<H, S> {
 
     /// Queues bytes encoded on another thread.
     pub(crate) fn accept_payload(&mut self, engine: &mut Engine<H>, payload: Payload) {
-        self.session
-            .inner
-            .underway
-            .fetch_sub(payload.len(), Ordering::Relaxed);
         if !self.out.open {
-            return;
+            return self.uncount(&payload);
         }
+        // Counted already, on the thread that sent them.
+        self.published += payload.len();
         self.out.count_frames(engine, payload.frames);
         let mut bytes = payload.bytes;
         let ends = payload.ends;
@@ -164,10 +162,22 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         }
     }
 
+    /// Bytes of another thread that will not be sent.
+    pub(super) fn uncount(&self, payload: &Payload) {
+        let waiting = &self.session.inner.waiting;
+        waiting.fetch_sub(payload.len(), Ordering::Relaxed);
+    }
+
     /// Makes counters and fill level visible to the handles.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let inner = &self.session.inner;
-        inner.outbox.store(self.out.outbox.len(), Ordering::Relaxed);
+        let (before, now) = (self.published, self.out.outbox.len());
+        if now > before {
+            inner.waiting.fetch_add(now - before, Ordering::Relaxed);
+        } else if now < before {
+            inner.waiting.fetch_sub(before - now, Ordering::Relaxed);
+        }
+        self.published = now;
         inner
             .counters
             .frames_out
