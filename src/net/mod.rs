@@ -92,3 +92,7 @@ pub use transport::tls::{
 /// The TLS library underneath, for configurations made by hand.
 #[cfg(feature = "tls")]
 pub use rustls;
+#[cfg(feature = "ws")]
+pub use transport::ws::{WsClient, WsMessage, WsOrigins, WsPeer, WsServer};
+#[cfg(all(feature = "ws", feature = "compress"))]
+pub use transport::ws::{WsContext, WsDeflate};

@@ -14,6 +14,9 @@ mod tests;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 mod wire;
+#[cfg(feature = "ws")]
+#[allow(dead_code)]
+pub(crate) mod ws;
 
 use std::io;
 use std::time::Duration;
