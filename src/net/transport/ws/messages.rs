@@ -149,12 +149,12 @@ impl Messages {
             return Err(LayerError::Protocol(NOT_TEXT_TO_SEND));
         }
         let mask = self.mask();
-        if let Some(deflate) = &mut self.deflate {
-            if let Some(packed) = deflate.pack(piece) {
-                frame::put(out, kind, packed, mask, Packing::Deflated);
-                deflate.settle();
-                return Ok(());
-            }
+        if let Some(deflate) = &mut self.deflate
+            && let Some(packed) = deflate.pack(piece)
+        {
+            frame::put(out, kind, packed, mask, Packing::Deflated);
+            deflate.settle();
+            return Ok(());
         }
         frame::put(out, kind, piece, mask, Packing::Plain);
         Ok(())

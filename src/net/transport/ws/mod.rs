@@ -214,6 +214,17 @@ impl Layer for WebSocket {
         true
     }
 
+    fn limit_message(&mut self, bytes: usize) {
+        self.max_message = bytes;
+        if let Stage::Open(messages) = &mut self.stage {
+            messages.max_message = bytes;
+        }
+    }
+
+    fn probe_period(&self) -> Option<Duration> {
+        (self.ping > Duration::ZERO).then_some(self.ping)
+    }
+
     fn probe(&mut self, out: &mut BytesMut) -> Result<(), LayerError> {
         match &mut self.stage {
             Stage::Open(messages) => messages.probe(out),
