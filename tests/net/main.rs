@@ -2,6 +2,7 @@
 
 mod calls;
 mod closing;
+mod compression;
 mod connecting;
 mod draining;
 mod embedding;
