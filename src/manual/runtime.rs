@@ -55,7 +55,7 @@
 //! | A.3-13 | `SetReadTimeout`, `SetWriteTimeout` | `idle_timeout`, `write_stall` | `a_silent_peer_is_closed_and_a_talking_one_is_not`, `a_peer_that_takes_no_bytes_is_closed_and_one_that_takes_some_is_not` |
 //! | A.3-14 | `GetAttribute`, `SetAttribute`, `RemoveAttribute` | `Session::extensions` | `extensions_keep_one_value_per_type` |
 //! | A.3-15 | `UpdateActive`, `GetActive` | `Session::touch`, `last_active` | `a_touch_counts_as_a_sign_of_life` |
-//! | A.3-16 | `SetCompressType` | `SessionConfig::compression` | none yet |
+//! | A.3-16 | `SetCompressType` | `SessionConfig::compression`; with real getty peers in `tests/interop/getty` | `go_vectors_are_understood_piece_by_piece`, `compressed_sessions_echo_frames_of_all_sizes_and_end_in_order` |
 //! | A.3-17 | `WritePkg` | `Session::send`, `Cx::send`; the timeout is `write_stall` | `sends_report_congestion_and_stop_at_the_hard_limit`, `sends_of_many_threads_never_interleave` |
 //! | A.3-18 | `WriteBytes` | `Session::send_bytes` | `bytes_and_many_messages_are_sent_as_one` |
 //! | A.3-19 | `WriteBytesArray` | `Session::send_all` | `bytes_and_many_messages_are_sent_as_one` |
@@ -124,9 +124,9 @@
 //! | A.10-3 | a pool that reorders messages of one session | keyed lanes | `lanes_on_threads_keep_the_order_of_each_session` |
 //! | A.10-4 | seconds compared with nanoseconds: a dead deadline | one type for time | `a_silent_peer_is_closed_and_a_talking_one_is_not`, `ticks_round_deadlines_up_and_the_present_down` |
 //! | A.10-5 | linger in the wrong unit | a close by state machine with a timer; linger only to abort | `a_peer_that_does_not_finish_is_cut_off_after_the_drain_timeout`, `abort_resets` |
-//! | A.10-6 | no compression is compression at level 0 | none is none | `echo_survives_any_split` |
-//! | A.10-7 | snappy flushes only at the close | flushed once per turn | none yet |
-//! | A.10-8 | vectored writes bypass the compression | one outbox below the transform | none yet |
+//! | A.10-6 | no compression is compression at level 0 | none is none | `none_is_no_layer`, `echo_survives_any_split` |
+//! | A.10-7 | snappy flushes only at the close | flushed once per turn | `a_small_compressed_message_leaves_with_its_turn`, `a_flushed_turn_is_all_there` |
+//! | A.10-8 | vectored writes bypass the compression | one outbox below the transform | `what_is_written_at_once_is_compressed_as_a_whole` |
 //! | A.10-9 | callers change each other's write timeout | the timeout belongs to the outbox | `a_stall_counts_from_when_the_peer_began_to_take_nothing` |
 //! | A.10-10 | half a frame sent, session stays open | the outbox keeps the rest; a stall closes | `order_survives_any_write_size`, `a_peer_that_takes_no_bytes_is_closed_and_one_that_takes_some_is_not` |
 //! | A.10-11 | several writers, interleaved frames | one writer: the reactor | `sends_of_many_threads_never_interleave` |
@@ -215,7 +215,7 @@
 //! |---|---|---|---|
 //! | B.22 | TLS | a layer of its own | none yet |
 //! | B.23 | WebSocket | a layer of its own | none yet |
-//! | B.24 | compression | a layer of its own | none yet |
+//! | B.24 | compression | a layer of its own | `any_split_of_any_stream_gives_the_same_bytes`, `a_bomb_goes_off_in_small_parts`, `a_bomb_is_inflated_under_the_budget_while_others_are_served`, `compressed_echo_allocates_nothing_once_warm` |
 //! | B.25 | UDP | batches | none yet |
 //! | B.26 | shared ports and unix sockets | `reuse_port`, `Endpoint::Unix` | none yet |
 //!
