@@ -42,9 +42,10 @@ impl Lane<Echo> for Echo {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().collect();
     let option = |name| args.iter().skip_while(|a| *a != name).nth(1);
-    let mut config = Config::default();
-    config.workers.threads = option("--workers").map_or(Ok(0), |n| n.parse())?;
-    config.workers.lanes = config.workers.threads;
+    let config = Config {
+        workers: Workers::of(option("--workers").map_or(Ok(0), |n| n.parse())?),
+        ..Config::default()
+    };
     let mut reactor = Reactor::new(config, Echo)?;
     let at = option("--listen").map_or("127.0.0.1:9000", |at| at.as_str());
     let id = reactor.listen(at.parse()?, ListenOptions::default())?;

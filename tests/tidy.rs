@@ -1,8 +1,10 @@
 //! The code's own form: which room may use which, how long files get, what may not appear, and that the README's
 //! claims have files beside them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Every Rust file of the package, with its text.
 fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
@@ -241,6 +243,64 @@ fn the_readme_names_files_that_exist() {
         "the README names what is not there: {wrong:?}"
     );
     assert!(checked > 0, "the README names no file at all");
+}
+
+/// Crates of a build with these features and no others, this one counted.
+fn crates_of(features: &str) -> usize {
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--no-default-features",
+            "--features",
+            features,
+        ])
+        .args([
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo");
+    let errors = String::from_utf8_lossy(&tree.stderr);
+    assert!(tree.status.success(), "cargo tree: {errors}");
+    let text = String::from_utf8(tree.stdout).expect("text");
+    let crates: BTreeSet<&str> = text
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    crates.len()
+}
+
+/// Who embeds the runtime builds little, and the README says how much.
+#[test]
+fn the_small_build_stays_small() {
+    let small = crates_of("");
+    println!("no features: {small} crates");
+    assert!(small > 5, "cargo tree says nothing");
+    assert!(small < 20, "{small} crates, this one counted");
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README.md");
+    for features in ["", "tls", "tls,ws,compress"] {
+        let crates = crates_of(features);
+        println!("{features:?}: {crates} crates");
+        let option = match features {
+            "" => String::new(),
+            some => format!(" --features {some}"),
+        };
+        let row = format!("`cargo build --no-default-features{option}` | ");
+        let line = readme.lines().find(|l| l.contains(&row));
+        let line = line.unwrap_or_else(|| panic!("no row {row:?} in the README"));
+        let said = format!("{crates} crates");
+        assert!(
+            line.contains(&said),
+            "the README should say {said:?}: {line}"
+        );
+    }
 }
 
 /// Small enough to read in one sitting; comments, blank lines and the file's own tests do not count.

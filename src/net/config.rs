@@ -156,9 +156,10 @@ pub struct Keepalive {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Workers {
     /// Threads that serve the lanes; worker i owns the lanes with index i modulo this. 0, the default: the lanes run on
-    /// the reactor's thread.
+    /// the reactor's thread. More threads than lanes are not started: see [`Workers::of`].
     pub threads: usize,
-    /// Number of lanes. 0, the default: there are none, and what is routed to one goes to `on_message` instead.
+    /// Number of lanes. 0, the default: there are none, whatever `threads` says, and what is routed to one goes to
+    /// `on_message` instead. More lanes than threads are for states that want keys of their own, not for more cores.
     pub lanes: usize,
     /// Messages a lane may hold, queued or taken and not yet answered, before the sessions that feed it are paused.
     /// Default 8192.
@@ -168,6 +169,23 @@ pub struct Workers {
     pub blocking: usize,
     /// How long a worker without work spins before it sleeps. Zero, the default, where cores are few.
     pub spin: Duration,
+}
+
+impl Workers {
+    /// So many threads with a lane each, and nothing else.
+    ///
+    /// ```
+    /// use seamio::net::{Config, Workers};
+    /// let config = Config { workers: Workers::of(2), ..Config::default() };
+    /// assert_eq!((config.workers.threads, config.workers.lanes), (2, 2));
+    /// ```
+    pub fn of(threads: usize) -> Self {
+        Workers {
+            threads,
+            lanes: threads,
+            ..Workers::default()
+        }
+    }
 }
 
 impl Default for Workers {
