@@ -324,6 +324,9 @@ pub struct ListenOptions {
     /// Certificate and rules of an encrypted listener, which needs them.
     #[cfg(feature = "tls")]
     pub tls: Option<super::ServerTls>,
+    /// What a WebSocket listener serves and to whom.
+    #[cfg(feature = "ws")]
+    pub ws: super::WsServer,
     /// How long the handshakes of encryption and WebSocket may take together. Default 3 s.
     pub handshake_timeout: Duration,
     /// Open sessions of this listener; further connections are accepted and closed. Default: no limit of its own.
@@ -342,6 +345,8 @@ impl Default for ListenOptions {
             mode: None,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "ws")]
+            ws: super::WsServer::default(),
             handshake_timeout: Duration::from_secs(3),
             connections: usize::MAX,
             session: None,
@@ -361,6 +366,9 @@ pub struct ConnectOptions {
     /// Whom an encrypted connection trusts; `None`, the default, takes the system's roots and the name connected to.
     #[cfg(feature = "tls")]
     pub tls: Option<super::ClientTls>,
+    /// What a WebSocket connection asks for.
+    #[cfg(feature = "ws")]
+    pub ws: super::WsClient,
     /// How long the handshakes of encryption and WebSocket may take together, once connected. Default 3 s.
     pub handshake_timeout: Duration,
     /// Waiting time between attempts.
@@ -377,6 +385,8 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(3),
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "ws")]
+            ws: super::WsClient::default(),
             handshake_timeout: Duration::from_secs(3),
             backoff: Backoff::default(),
             session: None,

@@ -202,6 +202,9 @@ pub struct Peer {
     /// What the encryption's handshake said about the other end; `None` for a connection without.
     #[cfg(feature = "tls")]
     pub tls: Option<Box<super::TlsPeer>>,
+    /// What the WebSocket's handshake said about the other end; `None` for a connection without.
+    #[cfg(feature = "ws")]
+    pub ws: Option<Box<super::WsPeer>>,
     /// Whose session it is.
     pub origin: Origin,
 }

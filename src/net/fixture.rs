@@ -69,6 +69,8 @@ pub(crate) fn shared(
 pub(crate) fn session(shared: &Arc<Shared<Mute>>, key: Key) -> Session<Mute> {
     let address = Address::from(([127, 0, 0, 1], 1));
     let peer = Peer {
+        #[cfg(feature = "ws")]
+        ws: None,
         #[cfg(feature = "tls")]
         tls: None,
         remote: address.clone(),

@@ -129,6 +129,8 @@ mod tests {
     fn peer() -> Peer {
         let at = Address::from(([127, 0, 0, 1], 1));
         Peer {
+            #[cfg(feature = "ws")]
+            ws: None,
             #[cfg(feature = "tls")]
             tls: None,
             remote: at.clone(),

@@ -59,7 +59,6 @@ impl<H: Handler> Shared<H> {
     }
 
     /// From now on there may be sessions that send each message by itself.
-    #[allow(dead_code)]
     pub(crate) fn keep_messages(&self) {
         self.keeps_messages.store(true, Ordering::Release);
     }

@@ -158,6 +158,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             Address::Unix(_) => transport.stream().credentials(),
         };
         let mut peer = Peer {
+            #[cfg(feature = "ws")]
+            ws: None,
             #[cfg(feature = "tls")]
             tls: None,
             remote,

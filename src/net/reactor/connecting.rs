@@ -42,6 +42,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 return self.guarded(|_| shared.handler.on_connect_error(id, &Error::Io(e), None));
             }
         };
+        if plan.keeps_messages {
+            self.engine.shared.keep_messages();
+        }
         let connector = Connector::new(to, options, session, plan);
         let links = connector.links.len();
         self.connectors.insert(id, connector);

@@ -199,6 +199,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             only_v6: options.only_v6,
             mode: options.mode,
         };
+        if plan.keeps_messages {
+            self.engine.shared.keep_messages();
+        }
         let token = self.slots.next_key().token();
         let socket = self.driver.listen(&address, &listener_options, token)?;
         self.engine.metrics.registrations += 1;

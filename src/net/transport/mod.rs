@@ -4,9 +4,9 @@
 
 #[cfg(feature = "compress")]
 mod compress;
-#[allow(dead_code)]
+#[cfg_attr(not(all(feature = "tls", feature = "ws")), allow(dead_code))]
 pub(crate) mod layer;
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "ws"), allow(dead_code))]
 pub(crate) mod plan;
 mod stack;
 #[cfg(test)]
@@ -15,7 +15,6 @@ mod tests;
 pub(crate) mod tls;
 mod wire;
 #[cfg(feature = "ws")]
-#[allow(dead_code)]
 pub(crate) mod ws;
 
 use std::io;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::layer::{Layer, LayerError};
+#[cfg(feature = "ws")]
+use super::ws::{WebSocket, WsTarget};
 use crate::net::config::{ConnectOptions, ListenOptions};
 use crate::net::endpoint::{Endpoint, HostPort, WsAddr};
 
@@ -24,6 +26,8 @@ pub(crate) type Make = Arc<dyn Fn(&Setting) -> Result<Box<dyn Layer>, LayerError
 #[derive(Clone)]
 pub(crate) struct Plan {
     makers: Vec<Make>,
+    /// Whether messages are sent and received one by one.
+    pub(crate) keeps_messages: bool,
     pub(crate) timeout: Duration,
 }
 
@@ -36,11 +40,12 @@ impl Plan {
         let makers = match at {
             Endpoint::Tcp(_) | Endpoint::Unix(_) => Vec::new(),
             Endpoint::Tls(_) => vec![serve_tls(at, options)?],
-            Endpoint::Ws(_) => vec![missing("ws")?],
-            Endpoint::Wss(_) => vec![serve_tls(at, options)?, missing("ws")?],
+            Endpoint::Ws(_) => vec![serve_ws(options)?],
+            Endpoint::Wss(_) => vec![serve_tls(at, options)?, serve_ws(options)?],
         };
         Ok(Plan {
             makers,
+            keeps_messages: keeps_messages(at),
             timeout: options.handshake_timeout,
         })
     }
@@ -53,11 +58,12 @@ impl Plan {
         let makers = match to {
             Endpoint::Tcp(_) | Endpoint::Unix(_) => Vec::new(),
             Endpoint::Tls(at) => vec![dial_tls(at, options)?],
-            Endpoint::Ws(_) => vec![missing("ws")?],
-            Endpoint::Wss(WsAddr { at, .. }) => vec![dial_tls(at, options)?, missing("ws")?],
+            Endpoint::Ws(at) => vec![dial_ws(at, 80, options)?],
+            Endpoint::Wss(at) => vec![dial_tls(&at.at, options)?, dial_ws(at, 443, options)?],
         };
         Ok(Plan {
             makers,
+            keeps_messages: keeps_messages(to),
             timeout: options.handshake_timeout,
         })
     }
@@ -103,6 +109,58 @@ fn dial_tls(_: &HostPort, _: &ConnectOptions) -> io::Result<Make> {
     missing("tls")
 }
 
+#[cfg(feature = "ws")]
+fn serve_ws(options: &ListenOptions) -> io::Result<Make> {
+    let ws = Arc::new(options.ws.clone());
+    Ok(Arc::new(move |setting| {
+        let Setting { max_frame, seed } = *setting;
+        Ok(Box::new(WebSocket::server(
+            Arc::clone(&ws),
+            max_frame,
+            seed,
+        )))
+    }))
+}
+
+#[cfg(feature = "ws")]
+fn dial_ws(at: &WsAddr, usual: u16, options: &ConnectOptions) -> io::Result<Make> {
+    let ws = Arc::new(options.ws.clone());
+    ws.check()
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+    let host = match &at.at {
+        HostPort::Address(address) if address.is_ipv6() => format!("[{}]", address.ip()),
+        at => at.host(),
+    };
+    let host = match at.at.port() {
+        port if port == usual => host,
+        port => format!("{host}:{port}"),
+    };
+    let target = WsTarget {
+        host,
+        path: at.path.clone(),
+    };
+    Ok(Arc::new(move |setting| {
+        let Setting { max_frame, seed } = *setting;
+        let layer = WebSocket::client(Arc::clone(&ws), target.clone(), max_frame, seed);
+        Ok(Box::new(layer))
+    }))
+}
+
+#[cfg(not(feature = "ws"))]
+fn serve_ws(_: &ListenOptions) -> io::Result<Make> {
+    missing("ws")
+}
+
+#[cfg(not(feature = "ws"))]
+fn dial_ws(_: &WsAddr, _: u16, _: &ConnectOptions) -> io::Result<Make> {
+    missing("ws")
+}
+
+fn keeps_messages(at: &Endpoint) -> bool {
+    matches!(at, Endpoint::Ws(_) | Endpoint::Wss(_))
+}
+
+#[cfg(not(all(feature = "tls", feature = "ws")))]
 /// The error of a program built without a feature.
 fn missing(feature: &str) -> io::Result<Make> {
     let what = format!("this program was built without the feature `{feature}`");

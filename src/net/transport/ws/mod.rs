@@ -42,6 +42,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::layer::{Layer, LayerError, Progress};
+use crate::net::endpoint::Peer;
 use client::ExpectAnswer;
 pub(crate) use client::WsTarget;
 use deflate::Deflate;
@@ -95,11 +96,6 @@ impl WebSocket {
             max_message,
             seed,
         }
-    }
-
-    /// What the handshake said about the other end.
-    pub(crate) fn peer(&self) -> Option<&WsPeer> {
-        self.peer.as_ref()
     }
 
     /// Goes on with the handshake. Whether messages may flow.
@@ -163,6 +159,10 @@ impl WebSocket {
 }
 
 impl Layer for WebSocket {
+    fn describe(&self, peer: &mut Peer) {
+        peer.ws = self.peer.clone().map(Box::new);
+    }
+
     fn start(&mut self, out: &mut BytesMut) -> Result<(), LayerError> {
         if let Stage::ExpectAnswer(answer) = &self.stage {
             answer.start(out);

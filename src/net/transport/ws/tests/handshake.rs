@@ -54,7 +54,7 @@ fn a_server_answers_the_standards_example_at_every_split() {
         server.feed(&[*byte]);
     }
     assert_eq!(String::from_utf8(server.said()).as_deref(), Ok(ANSWER));
-    let peer = server.layer.peer().expect("a peer");
+    let peer = server.layer.peer.as_ref().expect("a peer");
     assert_eq!((peer.path.as_str(), peer.query.as_deref()), ("/chat", None));
     assert_eq!(peer.origin.as_deref(), Some("http://example.com"));
     assert_eq!(peer.subprotocol.as_deref(), Some("chat"));
@@ -86,7 +86,7 @@ fn a_target_may_have_a_query_and_a_host() {
     ] {
         let mut server = End::server(chat());
         server.feed(REQUEST.replace("/chat", target).as_bytes());
-        let peer = server.layer.peer().expect("a peer");
+        let peer = server.layer.peer.as_ref().expect("a peer");
         assert_eq!(
             (peer.path.as_str(), peer.query.as_deref()),
             ("/chat", Some("a=b&c"))
@@ -98,7 +98,10 @@ fn a_target_may_have_a_query_and_a_host() {
     };
     let mut server = End::server(anything);
     server.feed(REQUEST.replace("/chat", "/some/where").as_bytes());
-    assert_eq!(server.layer.peer().expect("a peer").path, "/some/where");
+    assert_eq!(
+        server.layer.peer.as_ref().expect("a peer").path,
+        "/some/where"
+    );
 }
 
 #[test]
@@ -109,14 +112,17 @@ fn lists_may_be_spread_and_names_in_any_case() {
         .replace("chat, superchat", "x\r\nsec-websocket-protocol:superchat");
     let mut server = End::server(chat());
     server.feed(request.as_bytes());
-    let peer = server.layer.peer().expect("a peer");
+    let peer = server.layer.peer.as_ref().expect("a peer");
     assert_eq!(peer.subprotocol.as_deref(), Some("superchat"));
     let mut server = End::server(WsServer {
         subprotocols: Vec::new(),
         ..chat()
     });
     server.feed(REQUEST.as_bytes());
-    assert_eq!(server.layer.peer().expect("a peer").subprotocol, None);
+    assert_eq!(
+        server.layer.peer.as_ref().expect("a peer").subprotocol,
+        None
+    );
 }
 
 #[test]
@@ -352,7 +358,7 @@ fn a_client_asks_for_what_its_options_say() {
     });
     server.feed(request.as_bytes());
     client.feed(&server.said());
-    let (of_client, of_server) = (client.layer.peer(), server.layer.peer());
+    let (of_client, of_server) = (client.layer.peer.as_ref(), server.layer.peer.as_ref());
     let of_client = of_client.expect("a peer");
     assert_eq!(of_client.subprotocol.as_deref(), Some("v1"));
     assert_eq!(of_client.header("upgrade"), Some("websocket"));
