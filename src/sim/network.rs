@@ -37,7 +37,7 @@ impl Network {
 
     /// The driver of one more machine, with an address of its own.
     pub fn driver(&self) -> SimDriver {
-        let node = self.lock().add_node();
+        let node = self.lock().add_node(None);
         SimDriver {
             network: self.clone(),
             node,
@@ -193,6 +193,16 @@ impl SimDriver {
     /// The address of the machine. Wildcard and loopback addresses stand for it when it listens or connects.
     pub fn address(&self) -> IpAddr {
         address(self.node)
+    }
+
+    /// The driver of another process on the same machine: it has an address of its own, and reaches the machine's unix
+    /// sockets.
+    pub fn neighbour(&self) -> SimDriver {
+        let node = self.network.lock().add_node(Some(self.node));
+        SimDriver {
+            network: self.network.clone(),
+            node,
+        }
     }
 
     /// Nobody polls this driver any more: time need not wait for it.

@@ -47,6 +47,8 @@ pub(super) struct Node {
     /// When the last poll asked to sleep: until then, or `u64::MAX` for as long as nothing happens.
     pub(super) sleeps_until: Option<u64>,
     no_descriptors_until: u64,
+    /// The machine it runs on, named by the first node there.
+    host: usize,
 }
 
 /// What a token stands for.
@@ -213,9 +215,14 @@ impl World {
         }
     }
 
-    pub(super) fn add_node(&mut self) -> usize {
-        self.nodes.push(Node::default());
-        self.nodes.len() - 1
+    /// A node on a machine of its own, or on that of another node.
+    pub(super) fn add_node(&mut self, beside: Option<usize>) -> usize {
+        let node = self.nodes.len();
+        self.nodes.push(Node {
+            host: beside.map_or(node, |other| self.nodes[other].host),
+            ..Node::default()
+        });
+        node
     }
 
     pub(super) fn note(&mut self, step: Step, a: u64, b: u64) {
@@ -489,7 +496,8 @@ impl World {
     }
 
     fn listener_at(&self, node: usize, at: &Address) -> Option<u64> {
-        let here = |l: &Listening| l.at == *at && (at.ip().is_some() || l.node == node);
+        let host = |node: usize| self.nodes[node].host;
+        let here = |l: &Listening| l.at == *at && (at.ip().is_some() || host(l.node) == host(node));
         self.listeners
             .iter()
             .find(|(_, listening)| here(listening))

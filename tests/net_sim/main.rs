@@ -18,6 +18,7 @@
 //! that one; with `-- --nocapture` the trace of each seed is printed.
 
 mod heap;
+mod medium;
 mod party;
 mod scene;
 
@@ -25,34 +26,46 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use medium::Medium;
 use party::{Lie, Role};
 use scene::{Scene, run};
 use seamio::sim::{Defect, Faults};
 
 #[test]
 fn whatever_the_network_does_the_promises_hold() {
+    hold_promises(&[Medium::Tcp], SEEDS);
+}
+
+#[test]
+fn the_promises_hold_over_every_kind_of_stream() {
+    hold_promises(&Medium::ALL[1..], LAYERED_SEEDS);
+}
+
+/// Runs the seeds from 0 on, each over the next of the media.
+fn hold_promises(media: &[Medium], seeds: u64) {
     let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse().expect("a number"))
+        let text = std::env::var(name).ok();
+        text.map(|text| text.parse().expect("a number"))
     };
     let (from, to) = match number("SEAMIO_SIM_SEED") {
         Some(seed) => (seed, seed + 1),
-        None => (0, number("SEAMIO_SIM_SEEDS").unwrap_or(SEEDS)),
+        None => (0, number("SEAMIO_SIM_SEEDS").unwrap_or(seeds)),
     };
+    let medium = |seed: u64| media[seed as usize % media.len()];
     let (next, failed) = (AtomicU64::new(from), AtomicU64::new(u64::MAX));
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 // What a thread allocates once and for all must not be taken for a leak.
-                let _ = run(0);
+                let warm = catch_unwind(|| media.iter().map(|m| run(*m, 0)).count());
+                drop(warm);
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= to || failed.load(Ordering::Relaxed) != u64::MAX {
                         return;
                     }
-                    if catch_unwind(|| check(seed)).is_err() {
+                    if catch_unwind(|| check(medium(seed), seed)).is_err() {
                         failed.fetch_min(seed, Ordering::Relaxed);
                     }
                 }
@@ -62,18 +75,23 @@ fn whatever_the_network_does_the_promises_hold() {
     let failed = failed.into_inner();
     assert!(
         failed == u64::MAX,
-        "reproduce with: SEAMIO_SIM_SEED={failed} cargo test --test net_sim"
+        "over {:?}; reproduce with: SEAMIO_SIM_SEED={failed} cargo test --test net_sim",
+        medium(failed)
     );
 }
 
-fn check(seed: u64) {
+fn check(medium: Medium, seed: u64) {
     let before = heap::held();
-    let trace = run(seed);
+    let trace = run(medium, seed);
     assert_eq!(heap::held(), before, "bytes of the heap are left");
     if seed.is_multiple_of(8) {
-        assert_eq!(trace, run(seed), "two runs of one seed differ");
+        assert_eq!(trace, run(medium, seed), "two runs of one seed differ");
     }
-    println!("seed={seed} trace={:016x} steps={}", trace.0, trace.1);
+    let (hash, steps) = trace;
+    println!(
+        "{} seed={seed} trace={hash:016x} steps={steps}",
+        medium.name()
+    );
 }
 
 /// A turn can bring a lane more messages than it may hold, while the lane itself is still empty. The reactor once asked
@@ -88,7 +106,7 @@ fn a_burst_larger_than_a_lane_holds_is_taken_in_parts() {
     });
     let mut client = scene.party(Role::Client);
     (client.frames, client.depth) = (50, 50);
-    scene.add_client(client, at);
+    scene.add_client(client, &at);
     scene.run_to_the_end();
 }
 
@@ -176,5 +194,7 @@ type Breakage = Box<dyn Fn(&mut Scene)>;
 
 /// Seeds of a usual run.
 const SEEDS: u64 = 2000;
+/// Seeds of a usual run, shared by all streams with layers.
+const LAYERED_SEEDS: u64 = 400;
 /// Runs in which a broken promise has to be noticed at least once.
 const BROKEN_SEEDS: u64 = 60;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use seamio::net::{
-    CloseReason, Codec, CodecError, Cx, Decoded, Error, Handler, Input, Lane, LaneId, LaneInput,
-    Lanes, Outbound, Output, Peer, Refused, Route, SendError, Session, SessionConfig, SessionId,
+    CloseReason, Codec, CodecError, ConnectorId, Cx, Decoded, Error, Handler, Input, Lane, LaneId,
+    LaneInput, Lanes, Outbound, Output, Peer, Refused, Route, SendError, Session, SessionConfig,
+    SessionId,
 };
 use seamio::sim::Rng;
 
@@ -327,8 +328,14 @@ impl Handler for Party {
     fn on_error(&self, _cx: &mut Cx<'_, Self>, session: &Session<Self>, error: &Error) {
         let mut ledger = self.ledger();
         ledger.open(session.id(), "error");
-        if matches!(error, Error::Codec(_) | Error::Panic(_)) {
+        if is_ours(error) {
             ledger.wrong(format!("session {}: {error}", session.id()));
+        }
+    }
+
+    fn on_connect_error(&self, _: ConnectorId, error: &Error, _: Option<Instant>) {
+        if is_ours(error) {
+            self.ledger().wrong(format!("connecting: {error}"));
         }
     }
 
@@ -351,6 +358,15 @@ impl Handler for Party {
         {
             self.ledger().wrong("a closed event found no place");
         }
+    }
+}
+
+/// Whether an error cannot be the network's doing: it cuts streams off, but it changes no byte.
+fn is_ours(error: &Error) -> bool {
+    match error {
+        Error::Codec(_) | Error::Panic(_) => true,
+        Error::Transport(text) => !text.contains("without a goodbye"),
+        _ => false,
     }
 }
 

@@ -1,16 +1,17 @@
 //! One simulated run: a server, its clients, the network between them, and what has to hold at each step and at the end.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use seamio::net::{
-    Backoff, CloseReason, Config, ConnectOptions, Endpoint, ListenOptions, Reactor, SessionConfig,
+    Address, Backoff, CloseReason, Config, ConnectOptions, ListenOptions, Reactor, SessionConfig,
     Workers,
 };
 use seamio::sim::{Faults, Machine, Network, Progress, Rng, SimClock, SimDriver};
 
+use crate::medium::Medium;
 use crate::party::{LANES, Ledger, Lie, Party, Role};
 
 pub(crate) type SimReactor = Reactor<Party, SimDriver, SimClock>;
@@ -26,6 +27,7 @@ pub(crate) struct Scene {
     wanted: Vec<usize>,
     storm_ends: Duration,
     healed: bool,
+    pub(crate) medium: Medium,
     /// What the runtime is made to seem to do wrong.
     pub(crate) lie: Option<Lie>,
     /// The reactors' clocks run fast.
@@ -54,7 +56,7 @@ impl Scene {
         let at = scene.add_server(server, |_| {});
         for _ in 0..rng.between(1, 3) {
             let client = scene.party(Role::Client);
-            scene.add_client(client, at);
+            scene.add_client(client, &at);
         }
         self
     }
@@ -70,39 +72,41 @@ impl Scene {
             wanted: Vec::new(),
             storm_ends: Duration::ZERO,
             healed: false,
+            medium: Medium::Tcp,
             lie: None,
             fast: false,
         }
     }
 
-    pub(crate) fn add_server(&mut self, party: Party, adapt: impl Fn(&mut Config)) -> SocketAddr {
+    pub(crate) fn add_server(&mut self, party: Party, adapt: impl Fn(&mut Config)) -> Address {
         let mut config = self.config();
         if party.role == Role::EchoInLanes {
             config.workers.lanes = LANES;
         }
         adapt(&mut config);
         let at = self.add(party, config);
-        let options = ListenOptions {
+        let mut options = ListenOptions {
             backlog: self.rng.between(1, 20) as u32,
             ..ListenOptions::default()
         };
+        let endpoint = self.medium.listen(&mut options);
         let server = &mut self.reactors[at];
         // Descriptors may have run out already.
         let listener = loop {
-            let wildcard: SocketAddr = "0.0.0.0:8091".parse().expect("an address");
-            match server.listen(Endpoint::from(wildcard), options.clone()) {
+            match server.listen(endpoint.clone(), options.clone()) {
                 Ok(listener) => break listener,
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => panic!("{error}"),
                 Err(_) => self.network.clock().advance(Duration::from_millis(10)),
             }
         };
-        server.local_addr(listener).expect("it listens")
+        server.address(listener).expect("it listens")
     }
 
-    pub(crate) fn add_client(&mut self, party: Party, to: SocketAddr) {
+    pub(crate) fn add_client(&mut self, party: Party, to: &Address) {
         let config = self.config();
         let at = self.add(party, config);
         let connections = self.rng.between(1, 4) as usize;
-        let options = ConnectOptions {
+        let mut options = ConnectOptions {
             connections,
             timeout: Duration::from_secs(1),
             backoff: Backoff {
@@ -112,14 +116,18 @@ impl Scene {
             },
             ..ConnectOptions::default()
         };
-        self.reactors[at].connect(Endpoint::from(to), options);
+        let to = self.medium.dial(to, &mut options);
+        self.reactors[at].connect(to, options);
         self.wanted.push(connections);
         self.set_timers(at);
     }
 
     fn add(&mut self, party: Party, config: Config) -> usize {
         self.ledgers.push(Arc::clone(&party.ledger));
-        let driver = self.network.driver();
+        let driver = match self.reactors.first_mut() {
+            Some(server) if self.medium == Medium::Unix => server.driver().neighbour(),
+            _ => self.network.driver(),
+        };
         let clock = match self.fast {
             true => self.network.clock().running_fast(),
             false => self.network.clock(),
@@ -146,7 +154,7 @@ impl Scene {
     fn config(&mut self) -> Config {
         let rng = &mut self.rng;
         let high_water = rng.size(64 << 10);
-        Config {
+        let mut config = Config {
             session: SessionConfig {
                 max_frame: 64 << 10,
                 tick: Duration::from_millis(rng.between(0, 2000)),
@@ -173,7 +181,9 @@ impl Scene {
                 ..Default::default()
             },
             ..Config::default()
-        }
+        };
+        self.medium.adapt(&mut config.session);
+        config
     }
 
     /// Timers of the application, each with a note of when it may fire.
@@ -323,8 +333,10 @@ impl Scene {
 }
 
 /// Runs what a seed chose and returns the trace.
-pub(crate) fn run(seed: u64) -> (u64, u64) {
-    Scene::bare(seed).furnish().run_to_the_end()
+pub(crate) fn run(medium: Medium, seed: u64) -> (u64, u64) {
+    let mut scene = Scene::bare(seed);
+    scene.medium = medium.vary(&mut Rng::new(seed));
+    scene.furnish().run_to_the_end()
 }
 
 /// Simulated time in which everything must be done once the network works again.
