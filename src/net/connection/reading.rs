@@ -71,7 +71,10 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             };
             self.inbox.make_room(need, &mut engine.pools);
             match self.receive(engine, read_left) {
-                Some(count) => read_left = read_left.saturating_sub(count),
+                Some(count) => {
+                    let cost = count.max(self.transport.filled());
+                    read_left = read_left.saturating_sub(cost);
+                }
                 None => break,
             }
         }
@@ -361,9 +364,11 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             match received {
                 Received::Bytes { count, drained } => {
                     self.readable = !drained;
-                    left = left.saturating_sub(count.max(1));
+                    left = left.saturating_sub(count.max(self.transport.filled()).max(1));
                 }
-                Received::Message { count } => left = left.saturating_sub(count.max(1)),
+                Received::Message { count } => {
+                    left = left.saturating_sub(count.max(self.transport.filled()).max(1));
+                }
                 Received::Broken(_) => {
                     // Only the end itself matters now.
                     self.readable = true;

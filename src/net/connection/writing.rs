@@ -130,14 +130,16 @@ impl<H: Handler, S: Stream> Connection<H, S> {
     /// Writes once. `None`: the connection broke.
     pub(super) fn transmit(&mut self, engine: &mut Engine<H>) -> Option<usize> {
         engine.metrics.writes += 1;
-        match self
+        let before = self.out.outbox.len();
+        let outcome = self
             .transport
-            .write(&mut self.out.outbox, &mut engine.pools)
-        {
+            .write(&mut self.out.outbox, &mut engine.pools);
+        // Layers may have taken bytes that the socket then refused.
+        engine.buffered -= before - self.out.outbox.len();
+        match outcome {
             Transmitted::Bytes { written, full } => {
                 self.writable = !full;
                 self.progress = Some(engine.tick().0);
-                engine.buffered -= written.bytes;
                 engine.metrics.bytes_out += written.bytes as u64;
                 engine.metrics.write_slices += written.slices as u64;
                 engine.metrics.bytes_per_write.note(written.bytes as u64);

@@ -135,6 +135,11 @@ impl<S: Stream> Transport<S> {
         }
     }
 
+    /// Bytes of the socket behind the last read: what it cost, were its `count` zero.
+    pub(crate) fn filled(&self) -> usize {
+        self.stack.as_ref().map_or(0, |stack| stack.filled())
+    }
+
     /// Writes once.
     pub(crate) fn write(&mut self, outbox: &mut Outbox, pools: &mut Pools) -> Transmitted {
         match &mut self.stack {

@@ -29,6 +29,8 @@ pub(crate) struct Stack {
     pending: bool,
     /// The last read emptied the socket.
     dry: bool,
+    /// Bytes the socket gave during the last read, whatever they meant.
+    filled: usize,
     /// The socket has ended.
     eof: bool,
     /// The lowest layer that can be used no more; those above it cannot either.
@@ -120,6 +122,7 @@ impl Stack {
         limit: usize,
         pools: &mut Pools,
     ) -> Received {
+        self.filled = 0;
         if self.broken.is_some() {
             return self.skip(wire, pools);
         }
@@ -187,6 +190,10 @@ impl Stack {
             },
             Err(e) => Transmitted::Failed(e),
         }
+    }
+
+    pub(super) fn filled(&self) -> usize {
+        self.filled
     }
 
     pub(super) fn unsent(&self) -> usize {
@@ -279,7 +286,8 @@ impl Stack {
         below.make_room(below.bytes.len() + 1, pools);
         let outcome = wire.read(&mut below.bytes, usize::MAX);
         match outcome {
-            Received::Bytes { drained, .. } => {
+            Received::Bytes { count, drained } => {
+                self.filled += count;
                 self.dry = drained;
                 Filled::Some
             }
