@@ -1,12 +1,16 @@
 //! What lies between the two sides of a run: a plain stream, or one with layers on it.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use seamio::net::{
-    Address, Compression, ConnectOptions, DeflateLevel, Endpoint, ListenOptions, SessionConfig,
-    UnixAddress,
+    Address, ClientAuth, ClientTls, ClientTlsOptions, Compression, ConnectOptions, DeflateLevel,
+    Endpoint, HostPort, Identity, ListenOptions, Pem, ServerTls, ServerTlsOptions, SessionConfig,
+    Trust, UnixAddress, Versions,
 };
 use seamio::sim::Rng;
+
+use crate::certificates::{Authority, Issued};
 
 /// A kind of stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,15 +19,20 @@ pub(crate) enum Medium {
     Unix,
     Deflate(DeflateLevel),
     Snappy,
+    Tls(Versions),
+    /// Compressed, then encrypted; both ends show a certificate.
+    TlsSnappy,
 }
 
 impl Medium {
     /// Every kind.
-    pub(crate) const ALL: [Medium; 4] = [
+    pub(crate) const ALL: [Medium; 6] = [
         Medium::Tcp,
         Medium::Unix,
         Medium::Deflate(DeflateLevel::Fast),
         Medium::Snappy,
+        Medium::Tls(Versions::Only1_3),
+        Medium::TlsSnappy,
     ];
 
     /// What its name is when a run is asked for.
@@ -33,6 +42,8 @@ impl Medium {
             Medium::Unix => "unix",
             Medium::Deflate(_) => "deflate",
             Medium::Snappy => "snappy",
+            Medium::Tls(_) => "tls",
+            Medium::TlsSnappy => "tls+snappy",
         }
     }
 
@@ -40,25 +51,49 @@ impl Medium {
     pub(crate) fn adapt(self, session: &mut SessionConfig) {
         session.compression = match self {
             Medium::Deflate(level) => Compression::Deflate(level),
-            Medium::Snappy => Compression::Snappy,
+            Medium::Snappy | Medium::TlsSnappy => Compression::Snappy,
             _ => Compression::None,
         };
     }
 
     /// Where a server listens.
-    pub(crate) fn listen(self, _options: &mut ListenOptions) -> Endpoint {
+    pub(crate) fn listen(self, options: &mut ListenOptions) -> Endpoint {
         let wildcard: SocketAddr = "0.0.0.0:8091".parse().expect("an address");
         match self {
             Medium::Unix => Endpoint::Unix(UnixAddress::Path("/tmp/sim".into())),
-            _ => wildcard.into(),
+            Medium::Tcp | Medium::Deflate(_) | Medium::Snappy => wildcard.into(),
+            Medium::Tls(_) | Medium::TlsSnappy => {
+                let papers = papers();
+                let mut tls = ServerTlsOptions::new(papers.identity());
+                if self == Medium::TlsSnappy {
+                    tls.client_auth = ClientAuth::Required(Pem::Text(papers.root.clone()));
+                }
+                options.tls = Some(ServerTls::new(tls).expect("a certificate"));
+                Endpoint::Tls(HostPort::Address(wildcard))
+            }
         }
     }
 
     /// How a client gets there.
-    pub(crate) fn dial(self, at: &Address, _options: &mut ConnectOptions) -> Endpoint {
+    pub(crate) fn dial(self, at: &Address, options: &mut ConnectOptions) -> Endpoint {
+        let to = || at.ip().expect("an address of the network");
         match self {
             Medium::Unix => Endpoint::Unix(UnixAddress::Path("/tmp/sim".into())),
-            _ => at.ip().expect("an address of the network").into(),
+            Medium::Tcp | Medium::Deflate(_) | Medium::Snappy => to().into(),
+            Medium::Tls(_) | Medium::TlsSnappy => {
+                let papers = papers();
+                let mut tls = ClientTlsOptions {
+                    trust: Trust::Roots(Pem::Text(papers.root.clone())),
+                    server_name: Some(NAME.into()),
+                    ..ClientTlsOptions::default()
+                };
+                match self {
+                    Medium::Tls(versions) => tls.versions = versions,
+                    _ => tls.identity = Some(papers.identity()),
+                }
+                options.tls = Some(ClientTls::new(tls).expect("a root"));
+                Endpoint::Tls(HostPort::Address(to()))
+            }
         }
     }
 
@@ -72,7 +107,35 @@ impl Medium {
         ];
         match self {
             Medium::Deflate(_) => Medium::Deflate(levels[rng.index(levels.len())]),
+            Medium::Tls(_) if rng.chance(300) => Medium::Tls(Versions::Only1_2),
             other => other,
         }
     }
 }
+
+/// What servers and clients show each other.
+struct Papers {
+    root: Vec<u8>,
+    issued: Issued,
+}
+
+impl Papers {
+    fn identity(&self) -> Identity {
+        let (chain, key) = (self.issued.chain.clone(), self.issued.key.clone());
+        Identity::new(Pem::Text(chain.into_bytes()), Pem::Text(key.into_bytes()))
+    }
+}
+
+/// Made once: what matters is that every run uses certificates of the same length.
+fn papers() -> &'static Papers {
+    static PAPERS: OnceLock<Papers> = OnceLock::new();
+    PAPERS.get_or_init(|| {
+        let authority = Authority::new("root");
+        Papers {
+            root: authority.pem().into_bytes(),
+            issued: authority.issue(&[NAME]),
+        }
+    })
+}
+
+const NAME: &str = "server.sim";
