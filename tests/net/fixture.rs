@@ -262,10 +262,19 @@ impl Server {
     pub(crate) fn listening(
         config: Config,
         options: ListenOptions,
+        app: (App, Receiver<Note>),
+    ) -> Server {
+        Server::at(any_port(), config, options, app)
+    }
+
+    pub(crate) fn at(
+        endpoint: Endpoint,
+        config: Config,
+        options: ListenOptions,
         (app, notes): (App, Receiver<Note>),
     ) -> Server {
         let mut reactor = Reactor::new(config, app).expect("reactor");
-        let id = reactor.listen(any_port(), options).expect("listen");
+        let id = reactor.listen(endpoint, options).expect("listen");
         let address = reactor.local_addr(id).expect("address");
         let handle = reactor.handle();
         let thread = Some(std::thread::spawn(move || reactor.run()));

@@ -1,6 +1,7 @@
 //! The runtime on real sockets: one test per promise of network.md part B.
 
 mod calls;
+mod certificates;
 mod closing;
 mod compression;
 mod connecting;
@@ -14,4 +15,5 @@ mod limits;
 mod path;
 mod sockets;
 mod time;
+mod transports;
 mod unix;

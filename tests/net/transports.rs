@@ -1,0 +1,198 @@
+//! The same application over every stream transport: nothing it can see is different.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::certificates::Authority;
+use crate::fixture::*;
+use seamio::net::*;
+
+/// Where to listen, with what, and how to get there.
+struct Way {
+    scheme: &'static str,
+    compression: Compression,
+    listen: ListenOptions,
+    connect: ConnectOptions,
+}
+
+fn ways() -> Vec<Way> {
+    let authority = Authority::new("root");
+    let issued = authority.issue(&["127.0.0.1"]);
+    let identity = Identity::new(Pem::text(issued.chain), Pem::text(issued.key));
+    let server = ServerTls::new(ServerTlsOptions::new(identity)).expect("server");
+    let client = ClientTls::new(ClientTlsOptions {
+        trust: Trust::Roots(Pem::text(authority.pem())),
+        ..ClientTlsOptions::default()
+    });
+    let client = client.expect("client");
+    let deflated = WsDeflate::default();
+    let mut ways = Vec::new();
+    for (scheme, compression, deflate) in [
+        ("tcp", Compression::None, false),
+        ("tcp", Compression::Deflate(DeflateLevel::Default), false),
+        ("tcp", Compression::Snappy, false),
+        ("tls", Compression::None, false),
+        ("tls", Compression::Deflate(DeflateLevel::Fast), false),
+        ("ws", Compression::None, false),
+        ("ws", Compression::None, true),
+        ("wss", Compression::None, false),
+        ("wss", Compression::None, true),
+    ] {
+        let session = SessionConfig {
+            compression,
+            ..SessionConfig::default()
+        };
+        ways.push(Way {
+            scheme,
+            compression,
+            listen: ListenOptions {
+                tls: Some(server.clone()),
+                ws: WsServer {
+                    deflate: deflate.then(|| deflated.clone()),
+                    ..WsServer::default()
+                },
+                session: Some(session.clone()),
+                ..ListenOptions::default()
+            },
+            connect: ConnectOptions {
+                tls: Some(client.clone()),
+                ws: WsClient {
+                    deflate: deflate.then(|| deflated.clone()),
+                    ..WsClient::default()
+                },
+                session: Some(session),
+                backoff: Backoff {
+                    base: Duration::from_millis(10),
+                    ..Backoff::default()
+                },
+                ..ConnectOptions::default()
+            },
+        });
+    }
+    ways
+}
+
+fn start(
+    way: &Way,
+    app: (App, crossbeam_channel::Receiver<Note>),
+    config: Config,
+) -> (Server, Endpoint) {
+    let at = format!("{}://127.0.0.1:0", way.scheme);
+    let server = Server::at(
+        at.parse().expect("endpoint"),
+        config,
+        way.listen.clone(),
+        app,
+    );
+    let to = format!("{}://{}", way.scheme, server.address);
+    (server, to.parse().expect("endpoint"))
+}
+
+/// A reactor without a listener of use, whose sessions send `frames` at once and collect what comes back.
+fn client(frames: Vec<Vec<u8>>) -> (Server, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let (mut app, notes) = App::new();
+    let got: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let (all, collected) = (frames.len(), Arc::clone(&got));
+    app.on_open = Box::new(move |_, session, _| {
+        for frame in &frames {
+            let sent = session.send(Bytes::from(frame.clone()));
+            assert!(sent.is_ok());
+        }
+        Ok(())
+    });
+    app.on_message = Box::new(move |_, session, message| {
+        let mut got = collected.lock().expect("lock");
+        got.push(message.to_vec());
+        if got.len() == all {
+            session.close();
+        }
+    });
+    (Server::start(Config::default(), (app, notes)), got)
+}
+
+#[test]
+fn frames_come_back_in_order_and_both_ends_close_properly() {
+    for way in ways() {
+        for (threads, lanes) in [(0, 0), (2, 3)] {
+            let (mut app, notes) = App::new();
+            if lanes > 0 {
+                app.route = Box::new(|s, _| Route::Keyed(s.id().as_u64()));
+            }
+            let workers = Workers {
+                threads,
+                lanes,
+                ..Workers::default()
+            };
+            let config = Config {
+                workers,
+                ..Config::default()
+            };
+            let (server, to) = start(&way, (app, notes), config);
+            let frames = mixed(5, 60);
+            let (client, got) = client(frames.clone());
+            client.handle.connect(to.clone(), way.connect.clone());
+            assert_eq!(
+                client.closed(),
+                CloseReason::Local,
+                "{to} {:?}",
+                way.compression
+            );
+            assert!(
+                *got.lock().expect("lock") == frames,
+                "{to} {:?}",
+                way.compression
+            );
+            assert_eq!(
+                server.closed(),
+                CloseReason::Peer,
+                "{to} {:?}",
+                way.compression
+            );
+        }
+    }
+}
+
+#[test]
+fn a_peer_knows_what_it_came_through() {
+    for way in ways() {
+        let (mut app, notes) = App::new();
+        let said = app.notes.clone();
+        app.on_open = Box::new(move |_, session, _| {
+            let peer = session.peer();
+            said.say(format!(
+                "tls={} ws={}",
+                peer.tls.is_some(),
+                peer.ws.is_some()
+            ));
+            Ok(())
+        });
+        let (server, to) = start(&way, (app, notes), Config::default());
+        let (client, _) = client(vec![b"x".to_vec()]);
+        client.handle.connect(to, way.connect.clone());
+        let (tls, ws) = match way.scheme {
+            "tls" => (true, false),
+            "ws" => (false, true),
+            "wss" => (true, true),
+            _ => (false, false),
+        };
+        server.expect(|n| *n == Note::Text(format!("tls={tls} ws={ws}")));
+        client.closed();
+    }
+}
+
+#[test]
+fn a_session_that_was_aborted_is_made_anew() {
+    for way in ways() {
+        let (mut app, notes) = App::new();
+        app.on_message = Box::new(|_, session, _| session.abort());
+        let (server, to) = start(&way, (app, notes), Config::default());
+        let (client, _) = client(vec![b"x".to_vec()]);
+        let connector = client.handle.connect(to.clone(), way.connect.clone());
+        for _ in 0..3 {
+            server.expect(|n| matches!(n, Note::Close(_, CloseReason::Aborted)));
+        }
+        client.handle.disconnect(connector);
+    }
+}
