@@ -14,6 +14,47 @@ use super::error::CodecError;
 ///
 /// What differs per session, and what decoding remembers between frames, is `State`; it never leaves the reactor. What
 /// encoding has to know about one message (a request id, a serializer) is part of `Out`.
+///
+/// [`LengthDelimited`](super::LengthDelimited) and [`Lines`](super::Lines) are ready. One of one's own, for frames of a type,
+/// a length and a body:
+///
+/// ```
+/// use bytes::Bytes;
+/// use seamio::net::{Codec, CodecError, Decoded, Input, Output, Peer};
+///
+/// struct Typed;
+///
+/// impl Codec for Typed {
+///     type In = (u8, Bytes);
+///     type Out = (u8, Bytes);
+///     type State = ();
+///
+///     fn open(&self, _: &Peer) {}
+///
+///     fn decode(&self, _: &mut (), input: &mut Input<'_>) -> Result<Decoded<Self::In>, CodecError> {
+///         let (Some(kind), Some(length)) = (input.u8_at(0), input.u16_at(1)) else {
+///             return Ok(Decoded::Need(3)); // the head first
+///         };
+///         if kind > 9 {
+///             return Err(CodecError::malformed("a type above 9")); // ends the session
+///         }
+///         let whole = 3 + usize::from(length);
+///         if input.len() < whole {
+///             return Ok(Decoded::Need(whole)); // not asked again before as much is there
+///         }
+///         input.advance(3);
+///         Ok(Decoded::Message((kind, input.take(whole - 3))))
+///     }
+///
+///     fn encode(&self, (kind, body): &Self::Out, output: &mut Output<'_>) -> Result<(), CodecError> {
+///         let length = u16::try_from(body.len()).map_err(|_| CodecError::malformed("64 KiB or more"))?;
+///         output.put_u8(*kind);
+///         output.put_u16(length);
+///         output.append(body.clone());
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Codec: Send + Sync + 'static {
     /// What arrives.
     type In: Send + 'static;
@@ -25,10 +66,13 @@ pub trait Codec: Send + Sync + 'static {
     /// State of a new session.
     fn open(&self, peer: &Peer) -> Self::State;
 
-    /// Takes one message off the front of `input`, or says how many bytes that needs.
+    /// Takes one message off the front of `input`, or says how many bytes that needs. Called again while bytes remain. After
+    /// [`Decoded::Need`] it is called when as many are there, and at least one more than last time. Taking off bytes without giving a message (padding, comments)
+    /// is allowed.
     ///
     /// # Errors
-    /// Any error ends the session.
+    /// Any error ends the session, as does a message that took no bytes off. Where messages have boundaries of their own
+    /// (WebSocket, UDP) only the message is lost.
     fn decode(
         &self,
         state: &mut Self::State,

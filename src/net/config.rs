@@ -2,7 +2,24 @@
 
 use std::time::Duration;
 
-/// Everything a reactor can be told at its creation.
+/// Everything a reactor can be told at its creation. There is no value that makes it panic: nonsense is taken as the nearest
+/// sense, as said at each field.
+///
+/// ```
+/// use std::time::Duration;
+/// use seamio::net::{Config, IdleStrategy, SessionConfig, Workers};
+///
+/// let config = Config {
+///     session: SessionConfig {
+///         idle_timeout: Some(Duration::from_secs(30)),
+///         ..SessionConfig::default()
+///     },
+///     workers: Workers::of(2),
+///     idle: IdleStrategy::Spin(Duration::from_micros(50)),
+///     ..Config::default()
+/// };
+/// # let _ = config;
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// What a session gets unless its listener, its connector or `on_open` say otherwise.
@@ -28,7 +45,8 @@ pub struct SessionConfig {
     pub max_frame: usize,
     /// Period of `on_tick`; zero switches it off, which is the default.
     pub tick: Duration,
-    /// Silence of the peer after which the session is closed. Silence we caused by not reading does not count.
+    /// Silence of the peer after which the session is closed. Silence we caused by not reading does not count. Default:
+    /// `None`, never.
     pub idle_timeout: Option<Duration>,
     /// How long a peer may take no byte while some are waiting for it. Default 30 s.
     pub write_stall: Duration,
@@ -36,11 +54,12 @@ pub struct SessionConfig {
     pub drain_timeout: Duration,
     /// Bytes waiting to be sent above which the session counts as congested. Default 64 KiB.
     pub high_water: usize,
-    /// Bytes waiting below which a congested session is writable again. Default 32 KiB.
+    /// Bytes waiting at which a congested session is writable again; no more than `high_water` counts. Default 32 KiB.
     pub low_water: usize,
-    /// Bytes waiting that are never exceeded, see [`SessionConfig::overflow`]. Default 8 MiB.
+    /// Bytes waiting that are never exceeded, see [`SessionConfig::overflow`]. Only a single message may be longer, when
+    /// nothing else waits. Default 8 MiB.
     pub hard_limit: usize,
-    /// What happens to a send that would exceed the hard limit.
+    /// What happens to a send that would exceed the hard limit. Default: it is refused.
     pub overflow: Overflow,
     /// Stop reading a congested session, so that a peer that does not read cannot make us hold its answers. Default on.
     pub pause_reads_when_congested: bool,
@@ -206,9 +225,10 @@ pub enum IdleStrategy {
     /// Sleep until something happens.
     #[default]
     Block,
-    /// Poll without sleeping for this long after the last work, then sleep.
+    /// Poll without sleeping for this long after the last work, then sleep: saves the wake-up of a sleeping thread, for a
+    /// core.
     Spin(Duration),
-    /// Never sleep.
+    /// Never sleep: takes a core for good.
     Never,
 }
 
@@ -396,6 +416,19 @@ impl Default for ConnectOptions {
 
 /// Waiting times between attempts to connect. They start again from the beginning when the first frame of the peer
 /// arrives, not when a connection is made: a server at its limit accepts and closes at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use seamio::net::{Backoff, ConnectOptions};
+///
+/// // Tries for ever, at most every two seconds; four connections.
+/// let options = ConnectOptions {
+///     connections: 4,
+///     backoff: Backoff { cap: Duration::from_secs(2), ..Backoff::default() },
+///     ..ConnectOptions::default()
+/// };
+/// # let _ = options;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// How the waiting time grows.

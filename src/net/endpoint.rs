@@ -184,7 +184,12 @@ pub struct MalformedEndpoint(pub String);
 
 impl fmt::Display for MalformedEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not an endpoint: {:?}", self.0)
+        write!(
+            f,
+            "not an endpoint: {:?}; endpoints look like 127.0.0.1:80, tls://name:443, ws://name:80/path, udp://[::1]:53 or \
+             unix:///path",
+            self.0
+        )
     }
 }
 

@@ -162,13 +162,16 @@ impl fmt::Display for CodecError {
 
 impl std::error::Error for CodecError {}
 
-/// How a send went.
+/// How a send went. Either way the message is queued and will leave in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
+#[must_use = "`Congested` asks to slow down; `let _ =` says that something else bounds what is sent, as the requests do \
+              that are answered"]
 pub enum Sent {
     /// Queued.
     Ok,
-    /// Queued, but the peer takes its bytes slower than they come: wait for `on_writable` where possible.
+    /// Queued, but the peer takes its bytes slower than they come: more than
+    /// [`SessionConfig::high_water`](super::SessionConfig::high_water) waits. Send no more before `on_writable` if what is
+    /// sent can wait.
     Congested,
 }
 
@@ -197,6 +200,11 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 /// Said by `on_open`: this session is not wanted. What was sent before is still flushed, then it closes.
+///
+/// ```
+/// use seamio::net::Refused;
+/// assert_eq!(Refused("too many of you".into()).to_string(), "refused: too many of you");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused(pub Cow<'static, str>);
 

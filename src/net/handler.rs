@@ -34,10 +34,12 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// The protocol's one codec.
     fn codec(&self) -> &Self::Codec;
 
-    /// Makes the state of one lane, on the thread that will own it.
+    /// Makes the state of one lane, on the thread that will own it. A handler without lanes says `type Lane = ();` and leaves
+    /// the body empty.
     fn lane(&self, id: LaneId, lanes: Lanes<Self>) -> Self::Lane;
 
-    /// A session is there. `config` starts as the listener's or connector's; its socket options are applied already.
+    /// A session is there. `config` starts as the listener's or connector's; its socket options are applied already, what
+    /// else is changed in it holds from now on. Which listener or connector it was: [`Peer::origin`](super::Peer::origin).
     ///
     /// # Errors
     /// A refused session is closed after what was sent to it is flushed; `on_close` follows as for any other.
@@ -50,7 +52,8 @@ pub trait Handler: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Where a message goes. Must be quick. The default keeps a session's messages in order on one of the lanes.
+    /// Where a message goes. Must be quick. The default keeps a session's messages in order on one of the lanes, or leads to
+    /// `on_message` where there are none. See the module's table of routes.
     fn route(&self, session: &Session<Self>, message: &In<Self>) -> Route {
         Route::Keyed(session.id().as_u64())
     }
@@ -61,10 +64,11 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// A message routed to the elastic pool, on one of its threads. May block.
     fn on_blocking(&self, session: &Session<Self>, message: In<Self>) {}
 
-    /// The tick period passed.
+    /// The period of [`SessionConfig::tick`] passed: the place for heartbeats. Comes while the session is paused or its
+    /// workers are busy, too.
     fn on_tick(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>) {}
 
-    /// A congested session has room again.
+    /// A congested session has room again: at most [`SessionConfig::low_water`] waits.
     fn on_writable(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>) {}
 
     /// The peer will send no more and may still read: only with `half_close`. Close the session when it has its answers.
@@ -79,7 +83,7 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// A connector's attempt failed. `again` is when it tries next; `None`: it gave up.
     fn on_connect_error(&self, connector: ConnectorId, error: &Error, again: Option<Instant>) {}
 
-    /// The reactor was told to drain: no new work comes in from now on.
+    /// The reactor was told to drain: no new work comes in from now on. What lanes still hold back they should finish.
     fn on_drain(&self, lanes: &Lanes<Self>) {}
 }
 

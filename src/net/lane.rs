@@ -25,6 +25,65 @@ use super::wake::Producer;
 use super::workers::Parker;
 
 /// The state behind one lane, for example a coordinator. Owned by one thread: `&mut self`, no lock.
+///
+/// A lane is not told of sessions that open or close; a handler that wants it to know posts an event from `on_open` or
+/// `on_close`. Events and messages of one turn arrive in the order in which they came.
+///
+/// ```
+/// use std::collections::{BTreeMap, VecDeque};
+/// use std::time::Instant;
+/// use seamio::net::*;
+///
+/// /// Counts the lines of each session, and says how many there were when it is asked.
+/// struct Counting;
+/// struct Counts(BTreeMap<SessionId, u64>);
+/// struct Left(SessionId);
+///
+/// impl Handler for Counting {
+///     type Codec = Lines;
+///     type Lane = Counts;
+///     type Event = Left;
+///
+///     fn codec(&self) -> &Lines {
+///         &Lines
+///     }
+///     fn lane(&self, _: LaneId, _: Lanes<Self>) -> Counts {
+///         Counts(BTreeMap::new())
+///     }
+///     fn route(&self, _: &Session<Self>, _: &String) -> Route {
+///         Route::Lane(LaneId(0))
+///     }
+///     fn on_message(&self, _: &mut Cx<'_, Self>, _: &Session<Self>, _: String) {}
+///     fn on_close(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>, _: CloseReason) {
+///         let _ = cx.post(LaneId(0), Left(session.id())); // there is always room for the last one
+///     }
+/// }
+///
+/// impl Lane<Counting> for Counts {
+///     fn on_batch(
+///         &mut self,
+///         _now: Instant,
+///         batch: &mut VecDeque<LaneInput<Counting>>,
+///         out: &mut Outbound<Counting>,
+///     ) {
+///         for input in batch.drain(..) {
+///             match input {
+///                 LaneInput::Message(from, line) if line == "how many?" => {
+///                     let count = self.0.get(&from).copied().unwrap_or_default();
+///                     let _ = out.send(from, &count.to_string());
+///                 }
+///                 LaneInput::Message(from, _) => *self.0.entry(from).or_default() += 1,
+///                 LaneInput::Event(Left(who)) => drop(self.0.remove(&who)),
+///             }
+///         }
+///     }
+/// }
+///
+/// let config = Config { workers: Workers::of(1), ..Config::default() };
+/// let reactor = Reactor::new(config, Counting)?;
+/// assert_eq!(reactor.lanes().count(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Lane<H: Handler>: Send + 'static {
     /// Works on everything that waited. What is left in `batch` comes again, at the front, with the next one.
     ///

@@ -21,6 +21,25 @@ use super::shared::Shared;
 use super::wheel::Tick;
 
 /// A live connection, or what is left of it: identity and counters outlive the close.
+///
+/// A handle: cheap to clone, used from any thread, never blocking. It keeps neither the socket nor the buffers alive; one that
+/// is kept beyond `on_close` costs a few hundred bytes and the reactor's shared state. Its [`Display`](fmt::Display) form, for
+/// logs, is the name of its listener or connector, its id and the peer's address: `tcp-3.0 127.0.0.1:40312`.
+///
+/// ```no_run
+/// use seamio::net::{Callbacks, Lines, SendError, Sent, Session};
+///
+/// /// From any thread.
+/// fn tell(session: &Session<Callbacks<Lines>>, line: &str) {
+///     match session.send(line.to_owned()) {
+///         Ok(Sent::Ok) => {}
+///         Ok(Sent::Congested) => println!("{session} reads slowly, {} bytes wait", session.stats().waiting),
+///         Err(SendError::Closed) => println!("{session} is gone"),
+///         Err(SendError::Full) => session.abort(),
+///         Err(error) => println!("{error}"), // what the codec says
+///     }
+/// }
+/// ```
 pub struct Session<H: Handler> {
     pub(crate) inner: Arc<Inner<H>>,
 }
@@ -56,7 +75,7 @@ pub(crate) struct Counters {
     pub(crate) frames_out: AtomicU64,
 }
 
-/// What a session did.
+/// What a session did, as of the last time the reactor worked on it: a callback does not see its own message counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionStats {
     /// Bytes received.
@@ -108,10 +127,15 @@ impl<H: Handler> Session<H> {
         session
     }
 
-    /// Encodes a message on this thread and queues its bytes.
+    /// Encodes a message on this thread and queues its bytes. In a callback of this session [`Cx::send`](super::Cx::send)
+    /// does the same without the queue.
+    ///
+    /// Messages of one thread leave in the order of their sends. One that was queued is lost only if the session ends before
+    /// it could be written.
     ///
     /// # Errors
-    /// [`SendError::Closed`] once the session is closing, [`SendError::Full`] at its hard limit, or what the codec says.
+    /// [`SendError::Closed`] once the session is closing, [`SendError::Full`] at its hard limit, or what the codec says. A
+    /// session with nothing waiting takes any message, however long.
     pub fn send(&self, message: Out<H>) -> Result<Sent, SendError> {
         self.send_all([message])
     }
@@ -143,8 +167,12 @@ impl<H: Handler> Session<H> {
         Ok(sent)
     }
 
-    /// Sends a request and waits for the message that [`super::Route::Reply`] sends to the same `id`. The caller chooses
-    /// `id`; one that already waits on this session is an error.
+    /// Sends a request and waits for the message that [`Route::Reply`](super::Route::Reply) sends to the same `id`. The
+    /// caller chooses `id`, by counting up for example, and puts it into the message in whatever way the protocol has.
+    ///
+    /// The answer is an error when none comes within `timeout` ([`Error::Timeout`]), when the session closes first or is
+    /// closed already ([`Error::Closed`]), when `id` waits already on this session ([`Error::DuplicateCall`]), when too many
+    /// calls or bytes wait ([`Error::Limit`]), or when the message cannot be encoded ([`Error::Codec`]).
     pub fn call(&self, id: u64, message: Out<H>, timeout: Duration) -> Pending<In<H>> {
         let (completion, pending) = Pending::new();
         let payload = match self.encode([message]) {
@@ -175,7 +203,9 @@ impl<H: Handler> Session<H> {
         })
     }
 
-    /// Closes gracefully: what was sent before is flushed, the peer is given time to finish.
+    /// Closes gracefully: what was sent before is flushed, then the peer is given time to finish, both within
+    /// [`SessionConfig::drain_timeout`]. Returns at once; `on_close` says when it is over. No message of the peer is delivered
+    /// any more.
     pub fn close(&self) {
         if !self.is_open() {
             return; // it is closing already
@@ -187,7 +217,7 @@ impl<H: Handler> Session<H> {
             .push_always(Remote::Close(self.inner.id));
     }
 
-    /// Ends the connection now; what waits is thrown away.
+    /// Ends the connection now; what waits is thrown away. The peer sees a reset.
     pub fn abort(&self) {
         let abort = Remote::Abort(self.inner.id, CloseReason::Aborted);
         let _ = self.inner.shared.remote.push_always(abort);
@@ -216,7 +246,7 @@ impl<H: Handler> Session<H> {
         hooks.list.len() < before
     }
 
-    /// Sets the period of `on_tick`; zero switches it off.
+    /// Sets the period of `on_tick`, at least a millisecond; zero switches it off.
     pub fn set_tick(&self, period: Duration) {
         if !self.is_open() {
             return;
@@ -228,7 +258,7 @@ impl<H: Handler> Session<H> {
             .push_always(Remote::Tick(self.inner.id, period));
     }
 
-    /// Counts as a sign of life of the peer, for the idle timeout.
+    /// Counts as a sign of life of the peer, for [`SessionConfig::idle_timeout`].
     pub fn touch(&self) {
         self.inner.touched.store(true, Ordering::Relaxed);
     }
@@ -279,7 +309,7 @@ impl<H: Handler> Session<H> {
         self.inner.shared.epoch + Duration::from_millis(self.inner.opened.0)
     }
 
-    /// When the peer last sent something.
+    /// When the peer last sent something, to a millisecond; when the session was opened, if it never did.
     pub fn last_active(&self) -> Instant {
         let millis = self.inner.last_active.load(Ordering::Relaxed);
         self.inner.shared.epoch + Duration::from_millis(millis)
@@ -428,7 +458,19 @@ impl<H: Handler> fmt::Debug for Session<H> {
     }
 }
 
-/// Values of an application by their type. `get` clones, so nothing is locked while a value is used.
+/// Values of an application by their type. `get` clones, so nothing is locked while a value is used. What is to be changed in
+/// place goes in as an `Arc` of a mutex or an atomic.
+///
+/// ```
+/// use seamio::net::Extensions;
+///
+/// #[derive(Clone, Debug, PartialEq)]
+/// struct User(String);
+///
+/// let extensions = Extensions::default(); // that of a session: session.extensions()
+/// extensions.insert(User("ann".into()));
+/// assert_eq!(extensions.get::<User>(), Some(User("ann".into())));
+/// ```
 #[derive(Default)]
 pub struct Extensions {
     values: Mutex<Vec<(TypeId, Box<dyn Any + Send>)>>,

@@ -37,14 +37,15 @@ impl<H: Handler> Handle<H> {
         }
     }
 
-    /// Binds and listens; the answer comes when the reactor has done it.
+    /// Binds and listens; the answer comes when the reactor has done it. Dropping the answer leaves the listener where it is.
     pub fn listen(&self, at: Endpoint, options: ListenOptions) -> Pending<Listening> {
         let (completion, pending) = Pending::new();
         self.push(Remote::Listen(Box::new((at, options, completion))));
         pending
     }
 
-    /// Connects, and stays connected.
+    /// Connects, and stays connected until [`Handle::disconnect`]. Sessions are told to `on_open`, failed attempts to
+    /// `on_connect_error`.
     pub fn connect(&self, to: Endpoint, options: ConnectOptions) -> ConnectorId {
         let id = ConnectorId(self.shared.next_serial());
         self.push(Remote::Connect(Box::new((id, to, options))));
@@ -61,12 +62,30 @@ impl<H: Handler> Handle<H> {
         self.push(Remote::Drain(deadline));
     }
 
-    /// Calls `f` once on the reactor's thread, not before `delay` has passed. `f` must not block.
+    /// Calls `f` once on the reactor's thread, not before `delay` has passed. `f` must not block. Beyond
+    /// [`Limits::timers`](crate::net::Limits::timers), or when the reactor ends before, it is dropped without being called.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use seamio::net::{Callbacks, Config, Lines, Reactor};
+    ///
+    /// let mut reactor = Reactor::new(Config::default(), Callbacks::new(Lines))?;
+    /// let handle = reactor.handle();
+    /// let tick = handle.every(Duration::from_millis(2), || println!("tick"));
+    /// let stop = handle.clone();
+    /// handle.after(Duration::from_millis(10), move || {
+    ///     tick.cancel();
+    ///     stop.drain(Duration::ZERO);
+    /// });
+    /// reactor.run()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn after(&self, delay: Duration, f: impl FnOnce() + Send + 'static) -> Timer<H> {
         self.timer(delay, TimerFn::Once(Box::new(f)))
     }
 
-    /// Calls `f` again and again on the reactor's thread, `period` apart, at least 1 ms. `f` must not block.
+    /// Calls `f` again and again on the reactor's thread, `period` apart, at least 1 ms. `f` must not block. Calls that a busy
+    /// reactor missed are not made up for. See [`Handle::after`] for when it is dropped.
     pub fn every(&self, period: Duration, f: impl FnMut() + Send + 'static) -> Timer<H> {
         let period = period.max(Duration::from_millis(1));
         self.timer(period, TimerFn::Every(period, Box::new(f)))

@@ -181,7 +181,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             (_, Some(HostPort::Address(address))) => Address::Ip(*address),
             (Endpoint::Unix(address), _) => Address::Unix(address.clone()),
             _ => {
-                let what = format!("{at} is not an address to listen on");
+                let what = format!(
+                    "{at} has a name where an address is needed to listen on, such as 127.0.0.1 or [::]"
+                );
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
             }
         };
