@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+use super::driver::PacketSpace;
+
 /// All pools of a reactor.
 #[derive(Debug)]
 pub(crate) struct Pools {
@@ -16,6 +18,8 @@ pub(crate) struct Pools {
     pub(crate) chunks: BufferPool,
     /// Outboxes.
     pub(crate) tails: BufferPool,
+    /// Datagrams.
+    pub(crate) packets: PacketPool,
 }
 
 impl Pools {
@@ -26,6 +30,25 @@ impl Pools {
             spares: BufferPool::new(SPARE, bytes / 8),
             chunks: BufferPool::new(CHUNK, bytes / 8),
             tails: BufferPool::new(TAIL, bytes / 4),
+            packets: PacketPool::default(),
+        }
+    }
+}
+
+/// Room for batches of datagrams: a session has one only while datagrams wait in it.
+#[derive(Debug, Default)]
+pub(crate) struct PacketPool {
+    free: Vec<Box<PacketSpace>>,
+}
+
+impl PacketPool {
+    pub(crate) fn take(&mut self) -> Box<PacketSpace> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give(&mut self, space: Box<PacketSpace>) {
+        if self.free.len() < PACKET_SPACES_KEPT {
+            self.free.push(space);
         }
     }
 }
@@ -82,6 +105,7 @@ pub(crate) const CHUNK: usize = 4 << 10;
 pub(crate) const TAIL: usize = 16 << 10;
 
 const TRIES: usize = 4;
+const PACKET_SPACES_KEPT: usize = 2;
 const GROWN_MAX: usize = 4;
 
 #[cfg(test)]

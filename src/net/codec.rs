@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use std::net::SocketAddr;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::address::Address;
 use super::endpoint::Peer;
 use super::error::CodecError;
 
@@ -125,6 +128,7 @@ pub struct Input<'a> {
     unread: &'a mut BytesMut,
     arena: &'a mut Arena,
     whole: bool,
+    sender: Option<SocketAddr>,
 }
 
 impl<'a> Input<'a> {
@@ -133,15 +137,23 @@ impl<'a> Input<'a> {
             unread,
             arena,
             whole: false,
+            sender: None,
         }
     }
 
     /// The unread bytes are the rest of one message of the transport.
-    pub(crate) fn whole(self) -> Self {
+    pub(crate) fn whole(self, sender: Option<SocketAddr>) -> Self {
         Input {
             whole: true,
+            sender,
             ..self
         }
+    }
+
+    /// Who sent the datagram being decoded: over UDP, where one session hears many. A codec that puts it into the message
+    /// lets whoever handles that answer with `send_to`. `None` over streams.
+    pub fn sender(&self) -> Option<Address> {
+        self.sender.map(Address::Ip)
     }
 
     /// Whether the unread bytes end where a message of the transport ends, as over WebSocket and UDP. No more will follow:

@@ -41,7 +41,8 @@ pub struct Config {
 /// Settings of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
-    /// Longest frame accepted, in bytes. A frame that announces more ends the session. Default 16 MiB.
+    /// Longest frame accepted, in bytes. A frame that announces more ends the session; a longer datagram is dropped.
+    /// Default 16 MiB.
     pub max_frame: usize,
     /// Period of `on_tick`; zero switches it off, which is the default.
     pub tick: Duration,
@@ -59,7 +60,8 @@ pub struct SessionConfig {
     /// Bytes waiting that are never exceeded, see [`SessionConfig::overflow`]. Only a single message may be longer, when
     /// nothing else waits. Default 8 MiB.
     pub hard_limit: usize,
-    /// What happens to a send that would exceed the hard limit. Default: it is refused.
+    /// What happens to a send that would exceed the hard limit. Default: it is refused. A datagram is dropped then, whatever
+    /// this says.
     pub overflow: Overflow,
     /// Stop reading a congested session, so that a peer that does not read cannot make us hold its answers. Default on.
     pub pause_reads_when_congested: bool,
@@ -395,6 +397,10 @@ pub struct ConnectOptions {
     pub backoff: Backoff,
     /// Settings of the sessions; `None`, the default, takes [`Config::session`].
     pub session: Option<SessionConfig>,
+    /// UDP only: begin each session with the 12 bytes `connect-ping`, which a receiver swallows, and count an answer of
+    /// the other machine that nobody listens, before the first datagram came, as a failed attempt. Default off: there is
+    /// no telling whether anybody is there.
+    pub connect_ping: bool,
 }
 
 impl Default for ConnectOptions {
@@ -410,6 +416,7 @@ impl Default for ConnectOptions {
             handshake_timeout: Duration::from_secs(3),
             backoff: Backoff::default(),
             session: None,
+            connect_ping: false,
         }
     }
 }

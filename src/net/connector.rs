@@ -82,7 +82,7 @@ impl Connector {
     pub(crate) fn target(&self) -> Target<'_> {
         match &self.to {
             Endpoint::Unix(address) => Target::Address(Address::Unix(address.clone())),
-            Endpoint::Tcp(at) | Endpoint::Tls(at) => Target::of(at),
+            Endpoint::Tcp(at) | Endpoint::Tls(at) | Endpoint::Udp(at) => Target::of(at),
             Endpoint::Ws(at) | Endpoint::Wss(at) => Target::of(&at.at),
         }
     }

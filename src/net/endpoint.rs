@@ -29,13 +29,15 @@ pub enum Endpoint {
     Wss(WsAddr),
     /// A stream within one machine.
     Unix(UnixAddress),
+    /// Datagrams. Listening makes one session that hears all senders; connecting makes sessions with one peer each.
+    Udp(HostPort),
 }
 
 impl Endpoint {
     /// The port it is reached at, if it has one.
     pub fn host_port(&self) -> Option<&HostPort> {
         match self {
-            Endpoint::Tcp(at) | Endpoint::Tls(at) => Some(at),
+            Endpoint::Tcp(at) | Endpoint::Tls(at) | Endpoint::Udp(at) => Some(at),
             Endpoint::Ws(at) | Endpoint::Wss(at) => Some(&at.at),
             Endpoint::Unix(_) => None,
         }
@@ -57,7 +59,7 @@ impl From<UnixAddress> for Endpoint {
 impl FromStr for Endpoint {
     type Err = MalformedEndpoint;
 
-    /// `tcp://HOST:PORT`, or `HOST:PORT` for the same; `tls://HOST:PORT`; `ws://HOST[:PORT][/PATH]` and `wss://…`, whose
+    /// `tcp://HOST:PORT`, or `HOST:PORT` for the same; `tls://HOST:PORT`; `udp://HOST:PORT`; `ws://HOST[:PORT][/PATH]` and `wss://…`, whose
     /// ports are 80 and 443 if none is given; `unix://PATH`, `unix://@NAME` for an abstract name.
     fn from_str(text: &str) -> Result<Self, MalformedEndpoint> {
         let malformed = |_| MalformedEndpoint(text.into());
@@ -65,6 +67,7 @@ impl FromStr for Endpoint {
             None => text.parse().map(Endpoint::Tcp).map_err(malformed),
             Some(("tcp", rest)) => rest.parse().map(Endpoint::Tcp).map_err(malformed),
             Some(("tls", rest)) => rest.parse().map(Endpoint::Tls).map_err(malformed),
+            Some(("udp", rest)) => rest.parse().map(Endpoint::Udp).map_err(malformed),
             Some(("ws", rest)) => WsAddr::parse(rest, 80).map(Endpoint::Ws).map_err(malformed),
             Some(("wss", rest)) => WsAddr::parse(rest, 443)
                 .map(Endpoint::Wss)
@@ -83,6 +86,7 @@ impl fmt::Display for Endpoint {
             Endpoint::Ws(at) => write!(f, "ws://{at}"),
             Endpoint::Wss(at) => write!(f, "wss://{at}"),
             Endpoint::Unix(at) => at.fmt(f),
+            Endpoint::Udp(at) => write!(f, "udp://{at}"),
         }
     }
 }
@@ -198,7 +202,7 @@ impl std::error::Error for MalformedEndpoint {}
 /// The other end of a session. Fixed before `on_open`, valid after the close.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Address of the other end.
+    /// Address of the other end. A bound socket for datagrams has none: the unspecified address and port 0 stand there.
     pub remote: Address,
     /// Address of this end.
     pub local: Address,
@@ -221,6 +225,8 @@ pub enum Origin {
     Accepted(ListenerId),
     /// This connector made it.
     Connected(ConnectorId),
+    /// It is the socket for datagrams that this listener asked for.
+    Bound(ListenerId),
 }
 
 #[cfg(test)]
@@ -238,6 +244,8 @@ mod tests {
             "wss://name:1/a/b?c=d",
             "unix:///run/app.sock",
             "unix://@app",
+            "udp://[::]:9",
+            "udp://name:53",
         ] {
             let endpoint: Endpoint = text.parse().expect("endpoint");
             assert_eq!(endpoint.to_string(), text);

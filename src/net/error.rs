@@ -183,6 +183,8 @@ pub enum SendError {
     Closed,
     /// The hard limit of waiting bytes is reached. Wait, or close.
     Full,
+    /// A session that hears many senders has to be told where to send to, and any other must not be.
+    Address,
     /// The message has no bytes. Nothing of it was queued.
     Codec(CodecError),
 }
@@ -192,6 +194,7 @@ impl fmt::Display for SendError {
         match self {
             SendError::Closed => f.write_str("session closed"),
             SendError::Full => f.write_str("too many bytes waiting"),
+            SendError::Address => f.write_str("an address is missing, or one too many"),
             SendError::Codec(e) => write!(f, "{e}"),
         }
     }

@@ -1,5 +1,6 @@
 //! What an application implements: the handler that runs on the reactor, and what its callbacks may do.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::codec::Codec;
@@ -115,13 +116,27 @@ pub struct Cx<'a, H: Handler> {
 }
 
 impl<H: Handler> Cx<'_, H> {
-    /// Sends to the running session, straight into its outbox.
+    /// Sends to the running session, straight into its outbox. On a bound socket for datagrams: to the sender of the one
+    /// being handled.
     ///
     /// # Errors
-    /// [`SendError::Closed`] when the session is closing, [`SendError::Full`] at its hard limit, or what the codec says.
+    /// [`SendError::Closed`] when the session is closing, [`SendError::Full`] at its hard limit, [`SendError::Address`]
+    /// when it hears many and none is being handled, or what the codec says.
     pub fn send(&mut self, message: &Out<H>) -> Result<Sent, SendError> {
+        self.encode(message, None)
+    }
+
+    /// Sends a datagram from the running session, a bound socket, to an address.
+    ///
+    /// # Errors
+    /// [`SendError::Address`] on any other session, else as [`Cx::send`].
+    pub fn send_to(&mut self, message: &Out<H>, to: SocketAddr) -> Result<Sent, SendError> {
+        self.encode(message, Some(to))
+    }
+
+    fn encode(&mut self, message: &Out<H>, to: Option<SocketAddr>) -> Result<Sent, SendError> {
         match &mut self.out {
-            Some(out) => out.encode(self.engine, message),
+            Some(out) => out.encode(self.engine, message, to),
             None => Err(SendError::Closed),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -72,6 +73,44 @@ impl<H: Handler> Outbound<H> {
         Ok(())
     }
 
+    /// Encodes a datagram for an address, to be sent from a session that is a bound socket. What that has no room for is
+    /// dropped and counted; the session stays.
+    ///
+    /// # Errors
+    /// What the codec says; nothing of the message is sent.
+    pub fn send_to(
+        &mut self,
+        from: SessionId,
+        address: SocketAddr,
+        message: &Out<H>,
+    ) -> Result<(), CodecError> {
+        let batch = &mut self.batch;
+        let start = batch.bytes.len();
+        let mut output = Output::new(&mut batch.bytes, &mut batch.links);
+        if let Err(e) = self.shared.handler.codec().encode(message, &mut output) {
+            output.undo();
+            return Err(e);
+        }
+        if !batch.links.is_empty() {
+            // A datagram is small enough to be copied.
+            let encoded = batch.bytes.split_off(start);
+            let mut from = start;
+            for link in batch.links.drain(..) {
+                let before = &encoded[from - start..link.at - start];
+                batch.bytes.extend_from_slice(before);
+                batch.bytes.extend_from_slice(&link.bytes);
+                from = link.at;
+            }
+            batch.bytes.extend_from_slice(&encoded[from - start..]);
+        }
+        batch.entries.push_back(Entry::Packet {
+            to: from,
+            bytes: batch.bytes.len() - start,
+            address,
+        });
+        Ok(())
+    }
+
     /// Closes a session gracefully, after what was sent to it before.
     pub fn close(&mut self, id: SessionId) {
         self.batch.entries.push_back(Entry::Close(id));
@@ -125,6 +164,12 @@ pub(crate) enum Entry {
         to: SessionId,
         bytes: usize,
         frames: u32,
+    },
+    /// The next bytes of the buffer, a datagram for this address.
+    Packet {
+        to: SessionId,
+        bytes: usize,
+        address: SocketAddr,
     },
     /// A payload beside the buffer.
     Linked {

@@ -7,11 +7,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::buffer::{BufferPool, TAIL};
 use super::codec::{LINK_MIN, Link};
+use super::driver::{PACKETS_MAX, Packet};
 
 /// Waiting bytes of one session, in order: the segments, then the tail.
 #[derive(Debug, Default)]
@@ -23,14 +25,22 @@ pub(crate) struct Outbox {
     marks: Option<Box<Marks>>,
 }
 
-/// Lengths of whole messages that wait, in order.
+/// The whole messages that wait, in order.
 #[derive(Debug, Default)]
 struct Marks {
-    lengths: VecDeque<usize>,
-    /// Their sum.
+    messages: VecDeque<Mark>,
+    /// The sum of their lengths.
     bytes: usize,
     /// For a message that lies in several pieces.
     gathered: BytesMut,
+}
+
+/// A whole message.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    length: usize,
+    /// Where it goes, if its session does not say.
+    to: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -59,25 +69,103 @@ impl Outbox {
         self.marks.get_or_insert_default();
     }
 
-    /// Everything appended since the last message is one message.
-    pub(crate) fn end_message(&mut self) {
+    /// Everything appended since the last message is one message, for `to` if its session does not say.
+    pub(crate) fn end_message(&mut self, to: Option<SocketAddr>) {
         let len = self.len();
         if let Some(marks) = &mut self.marks {
-            marks.lengths.push_back(len - marks.bytes);
+            let length = len - marks.bytes;
+            marks.messages.push_back(Mark { length, to });
             marks.bytes = len;
         }
     }
 
     /// Several messages have been appended, which end after so many bytes of what was appended since the last.
-    pub(crate) fn end_messages(&mut self, ends: &[usize]) {
+    pub(crate) fn end_messages(&mut self, ends: &[usize], to: Option<SocketAddr>) {
         if let Some(marks) = &mut self.marks {
             let mut from = 0;
             for end in ends {
-                marks.lengths.push_back(end - from);
-                marks.bytes += end - from;
+                let length = end - from;
+                marks.messages.push_back(Mark { length, to });
+                marks.bytes += length;
                 from = *end;
             }
         }
+    }
+
+    /// Whether a message has been begun and not ended.
+    pub(crate) fn is_within_message(&self) -> bool {
+        self.marks.as_ref().is_some_and(|m| m.bytes < self.len())
+    }
+
+    /// Whole messages that wait.
+    pub(crate) fn messages(&self) -> usize {
+        self.marks.as_ref().map_or(0, |m| m.messages.len())
+    }
+
+    /// Length of the first message.
+    pub(crate) fn first_message(&self) -> Option<usize> {
+        self.marks.as_ref()?.messages.front().map(|m| m.length)
+    }
+
+    /// Hands out the first messages where they lie: as many as are sent at once, at least one if there is any whose pieces
+    /// are few enough for a datagram.
+    pub(crate) fn with_packets<R>(&self, send: impl FnOnce(&[Packet<'_>]) -> R) -> R {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut ends = [(0, None); PACKETS_MAX];
+        let (mut used, mut count) = (0, 0);
+        let segments = self.segments.iter().map(Segment::bytes);
+        let mut pieces = segments.chain([&self.tail[..]]);
+        let mut piece: &[u8] = &[];
+        let messages = self.marks.iter().flat_map(|m| &m.messages);
+        'messages: for mark in messages.take(PACKETS_MAX) {
+            let mut left = mark.length;
+            let mut slice = used;
+            while left > 0 {
+                if piece.is_empty() {
+                    match pieces.next() {
+                        Some(next) => piece = next,
+                        None => break 'messages,
+                    }
+                    continue;
+                }
+                if slice == SLICES_MAX {
+                    break 'messages;
+                }
+                let (now, later) = piece.split_at(left.min(piece.len()));
+                slices[slice] = IoSlice::new(now);
+                slice += 1;
+                left -= now.len();
+                piece = later;
+            }
+            used = slice;
+            ends[count] = (used, mark.to);
+            count += 1;
+        }
+        let mut packets = [Packet {
+            to: None,
+            pieces: &[],
+        }; PACKETS_MAX];
+        let mut from = 0;
+        for (packet, (end, to)) in packets.iter_mut().zip(&ends[..count]) {
+            *packet = Packet {
+                to: *to,
+                pieces: &slices[from..*end],
+            };
+            from = *end;
+        }
+        send(&packets[..count])
+    }
+
+    /// Drops the first messages; how many bytes they had.
+    pub(crate) fn drop_messages(&mut self, count: usize, pool: &mut BufferPool) -> usize {
+        let Some(marks) = &mut self.marks else {
+            return 0;
+        };
+        let gone = count.min(marks.messages.len());
+        let bytes = marks.messages.drain(..gone).map(|m| m.length).sum();
+        marks.bytes -= bytes;
+        self.advance(bytes, pool);
+        bytes
     }
 
     /// Hands out the first message, or else the first bytes that lie together, and drops them if they were taken.
@@ -86,7 +174,8 @@ impl Outbox {
         pool: &mut BufferPool,
         take: impl FnOnce(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let whole = self.marks.as_mut().and_then(|m| m.lengths.pop_front());
+        let first_mark = self.marks.as_mut().and_then(|m| m.messages.pop_front());
+        let whole = first_mark.map(|m| m.length);
         let first = self.segments.front().map_or(&self.tail[..], Segment::bytes);
         let n = whole.unwrap_or(first.len());
         if n <= first.len() {
@@ -195,7 +284,7 @@ impl Outbox {
 
     /// Whether nothing waits, not even an empty message.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0 && self.marks.as_ref().is_none_or(|m| m.lengths.is_empty())
+        self.len() == 0 && self.messages() == 0
     }
 
     fn push(&mut self, bytes: Bytes) {
@@ -369,12 +458,12 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.keep_messages();
         outbox.append(Bytes::from_static(b"one"), &mut pool);
-        outbox.end_message();
+        outbox.end_message(None);
         encode(&mut outbox, &mut pool, b"two", vec![7; LINK_MIN].into());
-        outbox.end_message();
-        outbox.end_message();
+        outbox.end_message(None);
+        outbox.end_message(None);
         outbox.append(Bytes::from_static(b"threefour"), &mut pool);
-        outbox.end_messages(&[5, 9]);
+        outbox.end_messages(&[5, 9], None);
         let mut seen = Vec::new();
         while !outbox.is_empty() {
             let taken: Result<(), ()> = outbox.with_front(&mut pool, |message| {

@@ -1,5 +1,7 @@
 //! The sending side of one session as callbacks see it: the outbox with its watermarks (network.md B.16, B.17).
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
 use super::codec::{Codec, Output};
@@ -34,13 +36,37 @@ pub(crate) struct Outgoing {
     low: usize,
     hard: usize,
     overflow: Overflow,
+    carriage: Carriage,
+    /// Who sent the datagram that is being handled.
+    pub(crate) reply_to: Option<SocketAddr>,
+    /// The rest of a message of a lane that is being dropped.
+    pub(crate) skipping: bool,
+}
+
+/// How messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carriage {
+    /// As bytes in a row.
+    Stream,
+    /// Each by itself, over a connection.
+    Messages,
+    /// As datagrams to one peer: what cannot leave is dropped, not waited for.
+    Datagrams,
+    /// As datagrams, each with an address of its own.
+    Addressed,
+}
+
+impl Carriage {
+    /// Whether messages travel as datagrams.
+    pub(crate) fn is_lossy(self) -> bool {
+        matches!(self, Carriage::Datagrams | Carriage::Addressed)
+    }
 }
 
 impl Outgoing {
-    /// `whole`: every message leaves by itself.
-    pub(crate) fn new(key: Key, config: &SessionConfig, whole: bool) -> Self {
+    pub(crate) fn new(key: Key, config: &SessionConfig, carriage: Carriage) -> Self {
         let mut outbox = Outbox::default();
-        if whole {
+        if carriage != Carriage::Stream {
             outbox.keep_messages();
         }
         Outgoing {
@@ -58,6 +84,9 @@ impl Outgoing {
             low: config.low_water,
             hard: config.hard_limit,
             overflow: config.overflow,
+            carriage,
+            reply_to: None,
+            skipping: false,
         }
     }
 
@@ -68,16 +97,31 @@ impl Outgoing {
         self.overflow = config.overflow;
     }
 
-    /// Encodes a message straight into the outbox.
+    /// Where a message goes: to the address given, else to the sender of the one being handled.
+    fn address(&self, to: Option<SocketAddr>) -> Result<Option<SocketAddr>, SendError> {
+        match (self.carriage, to, self.reply_to) {
+            (Carriage::Addressed, Some(to), _) | (Carriage::Addressed, None, Some(to)) => {
+                Ok(Some(to))
+            }
+            (Carriage::Addressed, None, None) => Err(SendError::Address),
+            (_, Some(_), _) => Err(SendError::Address),
+            (_, None, _) => Ok(None),
+        }
+    }
+
+    /// Encodes a message straight into the outbox; for `to`, or for whoever this session sends to.
     pub(crate) fn encode<H: Handler>(
         &mut self,
         engine: &mut Engine<H>,
         message: &Out<H>,
+        to: Option<SocketAddr>,
     ) -> Result<Sent, SendError> {
         if !self.open {
             return Err(SendError::Closed);
         }
+        let to = self.address(to)?;
         let before = self.outbox.len();
+        let many = self.outbox.messages() >= MESSAGES_MAX;
         let tail = self.outbox.tail(&mut engine.pools.tails);
         self.unfinished = Some(tail.len());
         let mut output = Output::new(tail, &mut engine.links);
@@ -88,16 +132,20 @@ impl Outgoing {
         }
         self.unfinished = None;
         // A session with nothing waiting takes any message.
-        if before > 0 && before + output.len() > self.hard {
+        if many || (before > 0 && before + output.len() > self.hard) {
             output.undo();
-            self.overflowed |= self.overflow == Overflow::Close;
+            if self.carriage.is_lossy() {
+                engine.metrics.dropped_messages += 1;
+            } else {
+                self.overflowed |= self.overflow == Overflow::Close;
+            }
             self.mark_dirty(engine);
             return Err(SendError::Full);
         }
         if !engine.links.is_empty() {
             self.outbox.place(&mut engine.links);
         }
-        self.outbox.end_message();
+        self.outbox.end_message(to);
         self.frames += 1;
         engine.metrics.frames_out += 1;
         Ok(self.grown(engine, before))
@@ -159,7 +207,12 @@ impl Outgoing {
     /// Whether `bytes` more would be too many. A session with nothing waiting takes any message.
     pub(crate) fn would_overflow(&self, bytes: usize) -> bool {
         let before = self.outbox.len();
-        before > 0 && before + bytes > self.hard
+        self.outbox.messages() >= MESSAGES_MAX || (before > 0 && before + bytes > self.hard)
+    }
+
+    /// How messages travel.
+    pub(crate) fn carriage(&self) -> Carriage {
+        self.carriage
     }
 
     /// Leaves congestion if the outbox is low enough. Whether it did.
@@ -185,3 +238,6 @@ impl Outgoing {
         }
     }
 }
+
+/// Most messages that wait where each leaves by itself: empty ones count for nothing against the limit of bytes.
+const MESSAGES_MAX: usize = 1 << 16;

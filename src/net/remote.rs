@@ -57,6 +57,8 @@ pub(crate) struct Payload {
     pub(crate) frames: u64,
     /// Where each message ends, if there are several.
     pub(crate) ends: Vec<usize>,
+    /// Where they go, if the session does not say.
+    pub(crate) to: Option<SocketAddr>,
 }
 
 impl Payload {

@@ -2,6 +2,8 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use socket2::SockRef;
 
 use super::codec::{Codec, Output};
 use super::config::{Overflow, SessionConfig};
-use super::endpoint::Peer;
+use super::endpoint::{Origin, Peer};
 use super::error::{CloseReason, Error, SendError, Sent};
 use super::handler::{Handler, In, Out};
 use super::id::SessionId;
@@ -66,13 +68,14 @@ pub(crate) struct Inner<H: Handler> {
     hooks: Mutex<Hooks>,
 }
 
-/// Written by the reactor only.
+/// Written by the reactor only, but for the last.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) frames_in: AtomicU64,
     pub(crate) frames_out: AtomicU64,
+    pub(crate) dropped: AtomicU64,
 }
 
 /// What a session did, as of the last time the reactor worked on it: a callback does not see its own message counted.
@@ -86,6 +89,9 @@ pub struct SessionStats {
     pub frames_in: u64,
     /// Frames queued for sending.
     pub frames_out: u64,
+    /// Messages that came and could not be decoded or were cut short, and those that were to be sent and were refused by
+    /// the hard limit or the kernel. The session outlived all of them.
+    pub dropped: u64,
     /// Bytes waiting to be sent, those on their way to the reactor included.
     pub waiting: usize,
 }
@@ -145,7 +151,21 @@ impl<H: Handler> Session<H> {
     /// # Errors
     /// As [`Session::send`]; then none of them is sent.
     pub fn send_all(&self, messages: impl IntoIterator<Item = Out<H>>) -> Result<Sent, SendError> {
-        let (payload, sent) = self.encode(messages)?;
+        let (payload, sent) = self.encode(messages, None)?;
+        self.push(Remote::Bytes(self.inner.id, payload))?;
+        Ok(sent)
+    }
+
+    /// Encodes a message on this thread and queues it as a datagram to an address. Only for a bound socket, whose peers are
+    /// many; a session with one peer sends with [`Session::send`].
+    ///
+    /// What the kernel does not take within the hard limit is refused here with [`SendError::Full`] and counted in
+    /// [`SessionStats::dropped`]; what is lost on the way nobody tells.
+    ///
+    /// # Errors
+    /// [`SendError::Address`] on any other session, else as [`Session::send`].
+    pub fn send_to(&self, message: Out<H>, to: SocketAddr) -> Result<Sent, SendError> {
+        let (payload, sent) = self.encode([message], Some(to))?;
         self.push(Remote::Bytes(self.inner.id, payload))?;
         Ok(sent)
     }
@@ -155,11 +175,13 @@ impl<H: Handler> Session<H> {
     /// # Errors
     /// As [`Session::send`].
     pub fn send_bytes(&self, bytes: Bytes) -> Result<Sent, SendError> {
+        self.check_address(None)?;
         let mut payload = Payload {
             bytes: self.inner.shared.buffer(),
             links: Vec::new(),
             frames: 1,
             ends: Vec::new(),
+            to: None,
         };
         Output::new(&mut payload.bytes, &mut payload.links).append(bytes);
         let sent = self.admit(payload.len())?;
@@ -175,12 +197,15 @@ impl<H: Handler> Session<H> {
     /// calls or bytes wait ([`Error::Limit`]), or when the message cannot be encoded ([`Error::Codec`]).
     pub fn call(&self, id: u64, message: Out<H>, timeout: Duration) -> Pending<In<H>> {
         let (completion, pending) = Pending::new();
-        let payload = match self.encode([message]) {
+        let payload = match self.encode([message], None) {
             Ok((payload, _)) => payload,
             Err(e) => {
                 completion.complete(Err(match e {
                     SendError::Closed => Error::Closed(self.close_reason()),
                     SendError::Full => Error::Limit("hard_limit"),
+                    SendError::Address => {
+                        Error::Io(io::Error::new(io::ErrorKind::InvalidInput, e.to_string()))
+                    }
                     SendError::Codec(e) => Error::Codec(e),
                 }));
                 return pending;
@@ -300,6 +325,7 @@ impl<H: Handler> Session<H> {
             bytes_out: counters.bytes_out.load(Ordering::Relaxed),
             frames_in: counters.frames_in.load(Ordering::Relaxed),
             frames_out: counters.frames_out.load(Ordering::Relaxed),
+            dropped: counters.dropped.load(Ordering::Relaxed),
             waiting: self.waiting(),
         }
     }
@@ -341,16 +367,19 @@ impl<H: Handler> Session<H> {
     fn encode(
         &self,
         messages: impl IntoIterator<Item = Out<H>>,
+        to: Option<SocketAddr>,
     ) -> Result<(Payload, Sent), SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
         }
+        self.check_address(to)?;
         let shared = &self.inner.shared;
         let mut payload = Payload {
             bytes: shared.buffer(),
             links: Vec::new(),
             frames: 0,
             ends: Vec::new(),
+            to,
         };
         let mut first = 0;
         for message in messages {
@@ -378,6 +407,19 @@ impl<H: Handler> Session<H> {
         }
     }
 
+    /// Whether a message needs an address exactly if it has one.
+    fn check_address(&self, to: Option<SocketAddr>) -> Result<(), SendError> {
+        if to.is_some() == self.hears_many() {
+            Ok(())
+        } else {
+            Err(SendError::Address)
+        }
+    }
+
+    fn hears_many(&self) -> bool {
+        matches!(self.inner.peer.origin, Origin::Bound(_))
+    }
+
     /// Counts bytes as waiting, if the hard limit allows them. A session with nothing waiting takes any message.
     fn admit(&self, bytes: usize) -> Result<Sent, SendError> {
         if !self.is_open() {
@@ -390,6 +432,7 @@ impl<H: Handler> Session<H> {
             .waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         let Ok(before) = counted else {
+            inner.counters.dropped.fetch_add(1, Ordering::Relaxed);
             if inner.close_on_overflow.load(Ordering::Relaxed) {
                 let abort = Remote::Abort(inner.id, CloseReason::Overflow);
                 let _ = inner.shared.remote.push_always(abort);

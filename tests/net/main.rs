@@ -16,4 +16,5 @@ mod path;
 mod sockets;
 mod time;
 mod transports;
+mod udp;
 mod unix;

@@ -149,7 +149,7 @@ impl Client {
     fn link(&self, session: &Session<Self>) -> Option<usize> {
         match session.peer().origin {
             Origin::Connected(connector) => self.shared.links().get(&connector).copied(),
-            Origin::Accepted(_) => None,
+            Origin::Accepted(_) | Origin::Bound(_) => None,
         }
     }
 }

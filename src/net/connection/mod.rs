@@ -17,15 +17,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::net::codec::Codec;
-use crate::net::config::{Compression, SessionConfig};
+use crate::net::config::{Compression, Overflow, SessionConfig};
 use crate::net::driver::{Event, Stream};
+use crate::net::endpoint::Origin;
 use crate::net::engine::{Engine, FAR, SessionTimer, Timer, later};
 use crate::net::error::{CloseReason, Error};
 use crate::net::handler::{Cx, Handler, In};
 use crate::net::inbox::Inbox;
 use crate::net::lane::panic_text;
 use crate::net::lifecycle::{Action, Incident, Lifecycle, Phase};
-use crate::net::outgoing::Outgoing;
+use crate::net::outgoing::{Carriage, Outgoing};
 use crate::net::pending::Completion;
 use crate::net::session::Session;
 use crate::net::slots::Key;
@@ -50,6 +51,8 @@ pub(crate) struct Connection<H: Handler, S> {
     dead: bool,
     /// Sent at least one frame.
     pub(crate) heard: bool,
+    /// A greeting was sent: somebody should be there.
+    greeted: bool,
     inbox: Inbox,
     /// Messages of the transport are decoded one by one.
     whole: bool,
@@ -107,6 +110,15 @@ impl<H: Handler, S: Stream> Connection<H, S> {
     ) -> Self {
         let state = engine.shared.handler.codec().open(session.peer());
         let whole = transport.keeps_messages();
+        let carriage = match session.peer().origin {
+            Origin::Bound(_) => Carriage::Addressed,
+            _ if transport.is_datagram() => Carriage::Datagrams,
+            _ if whole => Carriage::Messages,
+            _ => Carriage::Stream,
+        };
+        if whole {
+            engine.shared.keep_messages();
+        }
         Connection {
             key,
             transport,
@@ -117,11 +129,12 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             queued: false,
             dead: false,
             heard: false,
+            greeted: false,
             inbox: Inbox::default(),
             whole,
             message: false,
             need: 1,
-            out: Outgoing::new(key, &config, whole),
+            out: Outgoing::new(key, &config, carriage),
             published: 0,
             stalled: None,
             blocked: false,
@@ -136,10 +149,18 @@ impl<H: Handler, S: Stream> Connection<H, S> {
     /// Calls `on_open` and applies what it configured.
     pub(crate) fn open(&mut self, engine: &mut Engine<H>) {
         engine.metrics.opened += 1;
+        self.greeted = self.transport.take_greeting().is_some_and(|greeting| {
+            self.out.copy(engine, greeting);
+            self.out.outbox.end_message(None);
+            true
+        });
         let mut config = self.config.clone();
         let outcome = self.call_back(engine, |handler, cx, session| {
             handler.on_open(cx, session, &mut config)
         });
+        if self.out.carriage().is_lossy() {
+            config.overflow = Overflow::Refuse;
+        }
         self.life.set_half_close(config.half_close);
         self.out.configure(&config);
         self.session.configure(&config);
@@ -237,6 +258,10 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 }
                 self.out.mark_dirty(engine);
             }
+            // Nobody is there to finish.
+            Action::Discard if self.transport.is_datagram() => {
+                self.incident(engine, Incident::PeerFinished { truncated: false });
+            }
             Action::Discard => match self.transport.finish() {
                 Ok(()) => {
                     self.readable = true;
@@ -285,6 +310,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         if self.out.end_visit() {
             self.out.mark_dirty(engine);
         }
+        self.out.reply_to = None;
         self.fail(engine, &Error::Panic(text), CloseReason::Panic);
     }
 

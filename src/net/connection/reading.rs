@@ -123,8 +123,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 return Stop::Budget;
             }
             let mut view = Input::new(&mut self.inbox.bytes, &mut engine.arena);
+            let sender = self.transport.sender();
             if whole {
-                view = view.whole();
+                view = view.whole(sender);
             }
             let error = match home.handler.codec().decode(&mut self.state, &mut view) {
                 Ok(Decoded::Message(message)) => {
@@ -142,7 +143,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                             limit: self.config.max_frame,
                         }
                     } else {
+                        self.out.reply_to = sender;
                         self.dispatch(home, engine, message, bytes);
+                        self.out.reply_to = None;
                         continue;
                     }
                 }
@@ -169,10 +172,27 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         }
     }
 
-    /// A message that cannot be decoded says nothing about the next one: the handler is told, the session stays.
+    /// A message that cannot be decoded says nothing about the next one.
     fn drop_message(&mut self, engine: &mut Engine<H>, error: &Error) {
         self.message = false;
+        self.lose_message(engine, error);
+    }
+
+    /// A message was lost, and no other: the handler is told, the session stays.
+    pub(super) fn lose_message(&mut self, engine: &mut Engine<H>, error: &Error) {
         engine.metrics.dropped_messages += 1;
+        self.session
+            .inner
+            .counters
+            .dropped
+            .fetch_add(1, Ordering::Relaxed);
+        if let Error::Io(e) = error
+            && e.kind() == io::ErrorKind::ConnectionRefused
+            && self.greeted
+            && !self.heard
+        {
+            return self.fail(engine, error, CloseReason::Io(e.kind()));
+        }
         log::debug!(
             "session={} event=message-dropped error={error}",
             self.session
@@ -272,9 +292,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             engine.starved.push(self.key);
             return None;
         }
-        engine.metrics.reads += 1;
         let inbox = &mut self.inbox.bytes;
         let received = self.transport.read(inbox, limit, &mut engine.pools);
+        engine.metrics.reads += self.transport.take_reads();
         if self.transport.unsent() > 0 {
             // A layer answered by itself.
             self.out.mark_dirty(engine);
@@ -294,6 +314,14 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 engine.metrics.spurious += 1;
                 self.readable = false;
                 None
+            }
+            Received::Drained => {
+                self.readable = false;
+                None
+            }
+            Received::Lost(e) => {
+                self.lose_message(engine, &e);
+                Some(LOST_COST)
             }
             Received::Finished => {
                 self.readable = false;
@@ -373,7 +401,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                     // Only the end itself matters now.
                     self.readable = true;
                 }
-                Received::Nothing => self.readable = false,
+                Received::Nothing | Received::Drained | Received::Lost(_) => {
+                    self.readable = false;
+                }
                 Received::Finished => {
                     self.readable = false;
                     self.incident(engine, Incident::PeerFinished { truncated: false });
@@ -394,6 +424,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         add(&self.session.inner.counters.frames_in, frames as u64);
     }
 }
+
+/// What a lost message counts against the bytes of a turn.
+pub(super) const LOST_COST: usize = 1024;
 
 /// A session with this much waiting is written before the end of the turn.
 const FLUSH_EARLY: usize = 64 << 10;

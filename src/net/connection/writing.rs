@@ -1,16 +1,20 @@
 //! The sending side: what other threads encoded goes into the outbox, the outbox to the socket.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::reading::LOST_COST;
 use super::{Connection, add};
 use crate::net::codec::LINK_MIN;
 use crate::net::driver::Stream;
 use crate::net::engine::{Engine, SessionTimer, Timer};
-use crate::net::error::{CloseReason, Error};
+use crate::net::error::{CloseReason, Error, SendError};
 use crate::net::handler::Handler;
 use crate::net::lifecycle::{Incident, Phase};
+use crate::net::outgoing::Carriage;
 use crate::net::remote::Payload;
 use crate::net::transport::Transmitted;
 
@@ -93,38 +97,78 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         if payload.frames == 0 {
             // Nothing was sent.
         } else if ends.is_empty() {
-            self.out.outbox.end_message();
+            self.out.outbox.end_message(payload.to);
         } else {
-            self.out.outbox.end_messages(&ends);
+            self.out.outbox.end_messages(&ends, payload.to);
         }
         self.publish();
     }
 
     /// Queues bytes a lane encoded.
     pub(crate) fn accept_piece(&mut self, engine: &mut Engine<H>, piece: &[u8], frames: u32) {
+        if self.out.carriage() == Carriage::Addressed {
+            if frames > 0 {
+                self.refuse_lane(engine);
+            }
+            return;
+        }
         if self.accepts(engine, piece.len()) {
             self.out.count_frames(engine, u64::from(frames));
             self.out.copy(engine, piece);
             if frames > 0 {
-                self.out.outbox.end_message();
+                self.out.outbox.end_message(None);
             }
         }
+        if frames > 0 {
+            self.out.skipping = false;
+        }
+    }
+
+    /// Queues a datagram a lane encoded, for an address.
+    pub(crate) fn accept_packet(&mut self, engine: &mut Engine<H>, bytes: &[u8], to: SocketAddr) {
+        if self.out.carriage() != Carriage::Addressed {
+            return self.refuse_lane(engine);
+        }
+        if self.accepts(engine, bytes.len()) {
+            self.out.count_frames(engine, 1);
+            self.out.copy(engine, bytes);
+            self.out.outbox.end_message(Some(to));
+        }
+        self.out.skipping = false;
     }
 
     /// Queues a payload a lane linked.
     pub(crate) fn accept_linked(&mut self, engine: &mut Engine<H>, bytes: Bytes) {
-        if self.accepts(engine, bytes.len()) {
+        if self.out.carriage() != Carriage::Addressed && self.accepts(engine, bytes.len()) {
             self.out.append(engine, bytes);
         }
     }
 
-    /// Whether a lane's bytes are taken. The lane cannot be told that they are too many, so the session ends for it.
+    /// Whether a lane's bytes are taken. The lane cannot be told that they are too many, so the session ends for it; a
+    /// datagram is dropped, from its first piece to its last.
     fn accepts(&mut self, engine: &mut Engine<H>, bytes: usize) -> bool {
-        if self.out.open && self.out.would_overflow(bytes) {
+        if self.out.skipping {
+            return false;
+        }
+        let lossy = self.out.carriage().is_lossy();
+        let begun = lossy && self.out.outbox.is_within_message();
+        if self.out.open && !begun && self.out.would_overflow(bytes) {
             let error = Error::Limit("hard_limit");
+            if lossy {
+                self.out.skipping = true;
+                self.lose_message(engine, &error);
+                return false;
+            }
             self.fail(engine, &error, CloseReason::Overflow);
         }
         self.out.open
+    }
+
+    /// A lane gave an address where none belongs, or none where one does.
+    fn refuse_lane(&mut self, engine: &mut Engine<H>) {
+        let what = SendError::Address.to_string();
+        let error = io::Error::new(io::ErrorKind::InvalidInput, what);
+        self.lose_message(engine, &Error::Io(error));
     }
 
     /// Writes once. `None`: the connection broke.
@@ -150,6 +194,12 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 engine.metrics.spurious += 1;
                 self.writable = false;
                 Some(0)
+            }
+            Transmitted::Lost { bytes, error } => {
+                engine.buffered -= bytes;
+                self.lose_message(engine, &error);
+                let open = self.life.closed().is_none();
+                open.then_some(bytes.max(LOST_COST))
             }
             Transmitted::Failed(e) => {
                 self.writable = false;

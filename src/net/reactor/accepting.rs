@@ -8,7 +8,7 @@ use super::{Reactor, Slot};
 use crate::net::address::Address;
 use crate::net::config::SessionConfig;
 use crate::net::connection::Connection;
-use crate::net::driver::{Clock, Driver, Stream};
+use crate::net::driver::{Clock, Driver};
 use crate::net::endpoint::{Origin, Peer};
 use crate::net::engine::{Engine, Timer};
 use crate::net::handler::Handler;
@@ -152,10 +152,10 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             name,
             config,
         } = arrival;
-        let local = transport.stream().local_addr().ok()?;
+        let local = transport.local_addr().ok()?;
         let credentials = match remote {
             Address::Ip(_) => None,
-            Address::Unix(_) => transport.stream().credentials(),
+            Address::Unix(_) => transport.credentials(),
         };
         let mut peer = Peer {
             #[cfg(feature = "ws")]

@@ -116,6 +116,13 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 ));
                 continue;
             }
+            if let (Endpoint::Udp(_), Some(to)) = (&connector.to, to.ip()) {
+                match self.associate(id, link, to) {
+                    Ok(()) => return,
+                    Err(e) => last = Some(e),
+                }
+                continue;
+            }
             let key = self.slots.next_key();
             let options = socket_options(&connector.session);
             self.engine.metrics.connects += 1;

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use super::accepting::Arrival;
 use super::{Reactor, Slot};
 use crate::net::connector::LinkState;
-use crate::net::driver::{Clock, Driver, Event, Stream};
+use crate::net::driver::{Clock, Driver, Event};
 use crate::net::endpoint::Origin;
 use crate::net::engine::Timer;
 use crate::net::error::Error;
@@ -217,7 +217,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 );
                 handshake.failed = true;
                 let pushed = handshake.transport.push(&mut self.engine.pools);
-                let shut = pushed.is_ok() && handshake.transport.stream().shutdown_write().is_ok();
+                let shut = pushed.is_ok() && handshake.transport.shutdown_write().is_ok();
                 if shut && handshake.timer.is_some() {
                     self.wait_for_end(key);
                 } else {
@@ -237,10 +237,13 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             self.engine.metrics.reads += 1;
             let pools = &mut self.engine.pools;
             match handshake.transport.read(&mut nowhere, 1, pools) {
-                Received::Nothing => return,
+                Received::Nothing | Received::Drained => return,
                 Received::Bytes { drained: true, .. } => return,
                 Received::Bytes { .. } | Received::Message { .. } => nowhere.clear(),
-                Received::Finished | Received::Failed(_) | Received::Broken(_) => break,
+                Received::Finished
+                | Received::Failed(_)
+                | Received::Lost(_)
+                | Received::Broken(_) => break,
             }
         }
         // It has finished, or it goes on and on.

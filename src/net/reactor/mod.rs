@@ -20,6 +20,7 @@
 //! Follows network.md B.1 to B.6, B.12, B.16, B.20, B.33 to B.35 and C.1.
 
 mod accepting;
+mod associating;
 mod connecting;
 mod draining;
 mod handle;
@@ -171,13 +172,17 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         })
     }
 
-    /// Binds and listens. The port may be 0: see [`Reactor::local_addr`].
+    /// Binds and listens. The port may be 0: see [`Reactor::local_addr`]. A socket for datagrams is one session from then
+    /// on, which hears all senders.
     ///
     /// # Errors
     /// What the operating system says, or `InvalidInput` for an endpoint that is not an address.
     pub fn listen(&mut self, at: Endpoint, options: ListenOptions) -> io::Result<ListenerId> {
         let plan = Plan::serve(&at, &options)?;
         let address = match (&at, at.host_port()) {
+            (Endpoint::Udp(_), Some(HostPort::Address(address))) => {
+                return self.bind(*address, &options);
+            }
             (_, Some(HostPort::Address(address))) => Address::Ip(*address),
             (Endpoint::Unix(address), _) => Address::Unix(address.clone()),
             _ => {
@@ -190,17 +195,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         if !matches!(self.drain, Drain::No) {
             return Err(io::Error::other("the reactor is draining"));
         }
-        let session = options
-            .session
-            .clone()
-            .unwrap_or_else(|| self.session_config.clone());
-        let listener_options = ListenerOptions {
-            socket: socket_options(&session),
-            backlog: options.backlog,
-            reuse_port: options.reuse_port,
-            only_v6: options.only_v6,
-            mode: options.mode,
-        };
+        let (session, listener_options) = self.listener_options(&options);
         if plan.keeps_messages {
             self.engine.shared.keep_messages();
         }
@@ -212,6 +207,21 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let key = self.slots.insert(Slot::Listener(Box::new(slot)));
         self.listeners.insert(id, key);
         Ok(id)
+    }
+
+    fn listener_options(&self, options: &ListenOptions) -> (SessionConfig, ListenerOptions) {
+        let session = options
+            .session
+            .clone()
+            .unwrap_or_else(|| self.session_config.clone());
+        let listener = ListenerOptions {
+            socket: socket_options(&session),
+            backlog: options.backlog,
+            reuse_port: options.reuse_port,
+            only_v6: options.only_v6,
+            mode: options.mode,
+        };
+        (session, listener)
     }
 
     /// Connects, and stays connected. The attempts begin with the next turn.
@@ -363,6 +373,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     pub fn address(&self, listener: ListenerId) -> Option<Address> {
         match self.slots.get(*self.listeners.get(&listener)?)? {
             Slot::Listener(slot) => slot.socket.local_addr().ok(),
+            Slot::Session(session) => Some(session.session.peer().local.clone()),
             _ => None,
         }
     }

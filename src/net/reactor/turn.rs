@@ -81,6 +81,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                         self.left_listener(*key);
                     }
                 }
+                Origin::Bound(listener) => _ = self.listeners.remove(&listener),
                 Origin::Connected(connector) => self.link_closed(connector, key, reason, heard),
             }
         }
@@ -272,6 +273,13 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                     at += bytes;
                     self.with_session(to, |session, engine| {
                         session.accept_piece(engine, piece, frames);
+                    });
+                }
+                Entry::Packet { to, bytes, address } => {
+                    let piece = &batch.bytes[at..at + bytes];
+                    at += bytes;
+                    self.with_session(to, |session, engine| {
+                        session.accept_packet(engine, piece, address);
                     });
                 }
                 Entry::Linked { to, bytes } => {

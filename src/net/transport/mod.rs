@@ -4,6 +4,7 @@
 
 #[cfg(feature = "compress")]
 mod compress;
+mod datagram;
 #[cfg_attr(not(all(feature = "tls", feature = "ws")), allow(dead_code))]
 pub(crate) mod layer;
 #[cfg_attr(not(feature = "ws"), allow(dead_code))]
@@ -18,25 +19,36 @@ mod wire;
 pub(crate) mod ws;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::SockRef;
 
+use super::address::{Address, Credentials};
 use super::buffer::Pools;
 use super::config::Compression;
 use super::driver::Stream;
 use super::endpoint::Peer;
+use super::error::Error;
 use super::outbox::{Outbox, Written};
+pub(crate) use datagram::{CONNECT_PING, Port};
 use layer::{Layer, LayerError};
 pub(crate) use stack::Establish;
 use stack::Stack;
 use wire::Wire;
 
-/// A session's transport: a stream of the driver, and the layers on it if there are any.
+/// A session's transport: a stream of the driver and the layers on it if there are any, or a socket for datagrams.
 pub(crate) struct Transport<S> {
-    wire: Wire<S>,
+    base: Base<S>,
+    /// Never on datagrams.
     stack: Option<Box<Stack>>,
+}
+
+/// What a transport stands on.
+enum Base<S> {
+    Wire(Wire<S>),
+    Port(Box<Port>),
 }
 
 /// How a read went.
@@ -53,9 +65,13 @@ pub(crate) enum Received {
     },
     /// Nothing there.
     Nothing,
+    /// Nothing more, which can only be found out by trying.
+    Drained,
     /// The peer will send no more.
     Finished,
     Failed(io::Error),
+    /// One message is lost, this one or one sent before; nothing else is.
+    Lost(Error),
     /// A layer gave up. It may have a last word to say, see [`Transport::unsent`].
     Broken(LayerError),
 }
@@ -71,6 +87,11 @@ pub(crate) enum Transmitted {
     /// The kernel took nothing.
     Nothing,
     Failed(io::Error),
+    /// One message is lost: this one, then so many bytes of it have left the outbox, or one sent before.
+    Lost {
+        bytes: usize,
+        error: Error,
+    },
     /// A layer gave up.
     Broken(LayerError),
 }
@@ -80,8 +101,16 @@ impl<S: Stream> Transport<S> {
     pub(crate) fn new(stream: S, layers: Vec<Box<dyn Layer>>) -> Self {
         let stack = (!layers.is_empty()).then(|| Box::new(Stack::new(layers)));
         Transport {
-            wire: Wire::new(stream),
+            base: Base::Wire(Wire::new(stream)),
             stack,
+        }
+    }
+
+    /// A socket for datagrams.
+    pub(crate) fn datagram(port: Port) -> Self {
+        Transport {
+            base: Base::Port(Box::new(port)),
+            stack: None,
         }
     }
 
@@ -102,9 +131,9 @@ impl<S: Stream> Transport<S> {
 
     /// Goes on with the handshakes of the layers.
     pub(crate) fn establish(&mut self, pools: &mut Pools) -> Establish {
-        match &mut self.stack {
-            Some(stack) => stack.establish(&mut self.wire, pools),
-            None => Establish::Done,
+        match (&mut self.stack, &mut self.base) {
+            (Some(stack), Base::Wire(wire)) => stack.establish(wire, pools),
+            _ => Establish::Done,
         }
     }
 
@@ -117,6 +146,9 @@ impl<S: Stream> Transport<S> {
 
     /// The longest message wanted from now on, in bytes.
     pub(crate) fn limit_message(&mut self, bytes: usize) {
+        if let Base::Port(port) = &mut self.base {
+            port.limit_message(bytes);
+        }
         for layer in self.stack.iter_mut().flat_map(|s| s.layers_mut()) {
             layer.limit_message(bytes);
         }
@@ -129,9 +161,26 @@ impl<S: Stream> Transport<S> {
         limit: usize,
         pools: &mut Pools,
     ) -> Received {
-        match &mut self.stack {
-            None => self.wire.read(buffer, limit),
-            Some(stack) => stack.read(&mut self.wire, buffer, limit, pools),
+        match (&mut self.base, &mut self.stack) {
+            (Base::Wire(wire), None) => wire.read(buffer, limit),
+            (Base::Wire(wire), Some(stack)) => stack.read(wire, buffer, limit, pools),
+            (Base::Port(port), _) => port.read(buffer, pools),
+        }
+    }
+
+    /// System calls of the reads since this was asked; asked after each read.
+    pub(crate) fn take_reads(&mut self) -> u64 {
+        match &mut self.base {
+            Base::Wire(_) => 1,
+            Base::Port(port) => port.take_reads(),
+        }
+    }
+
+    /// Who sent the message that was read last, if any machine may send.
+    pub(crate) fn sender(&self) -> Option<SocketAddr> {
+        match &self.base {
+            Base::Wire(_) => None,
+            Base::Port(port) => port.sender(),
         }
     }
 
@@ -142,9 +191,10 @@ impl<S: Stream> Transport<S> {
 
     /// Writes once.
     pub(crate) fn write(&mut self, outbox: &mut Outbox, pools: &mut Pools) -> Transmitted {
-        match &mut self.stack {
-            None => self.wire.write(outbox, &mut pools.tails),
-            Some(stack) => stack.write(&mut self.wire, outbox, pools),
+        match (&mut self.base, &mut self.stack) {
+            (Base::Wire(wire), None) => wire.write(outbox, &mut pools.tails),
+            (Base::Wire(wire), Some(stack)) => stack.write(wire, outbox, pools),
+            (Base::Port(port), _) => port.write(outbox, pools),
         }
     }
 
@@ -155,13 +205,28 @@ impl<S: Stream> Transport<S> {
 
     /// Whether every message is received, and has to be sent, by itself.
     pub(crate) fn keeps_messages(&self) -> bool {
-        self.stack.as_ref().is_some_and(|s| s.keeps_messages())
+        self.is_datagram() || self.stack.as_ref().is_some_and(|s| s.keeps_messages())
+    }
+
+    /// Whether there is no connection, so that nothing begins or ends but this end.
+    pub(crate) fn is_datagram(&self) -> bool {
+        matches!(self.base, Base::Port(_))
+    }
+
+    /// What is to be sent before anything else; given once.
+    pub(crate) fn take_greeting(&mut self) -> Option<&'static [u8]> {
+        match &mut self.base {
+            Base::Wire(_) => None,
+            Base::Port(port) => port.take_greeting(),
+        }
     }
 
     /// From now on a read that brought few bytes does not mean that there are no more: the end is near and will not be
     /// announced again.
     pub(crate) fn hang_up(&mut self) {
-        self.wire.hang_up();
+        if let Base::Wire(wire) = &mut self.base {
+            wire.hang_up();
+        }
     }
 
     /// The layers' goodbye, which may leave something [`Transport::unsent`]. The first call counts.
@@ -187,44 +252,85 @@ impl<S: Stream> Transport<S> {
 
     /// Writes what the layers have to say, as far as that goes.
     pub(crate) fn push(&mut self, pools: &mut Pools) -> io::Result<usize> {
-        match &mut self.stack {
-            None => Ok(0),
-            Some(stack) => stack.push(&mut self.wire, pools),
+        match (&mut self.stack, &mut self.base) {
+            (Some(stack), Base::Wire(wire)) => stack.push(wire, pools),
+            _ => Ok(0),
         }
     }
 
     /// Ends the sending direction. A layer whose goodbye the peer answers does not want that: the answer ends it.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        if self.keeps_messages() {
-            return Ok(());
+        match &mut self.base {
+            Base::Wire(wire) if !self.stack.as_ref().is_some_and(|s| s.keeps_messages()) => {
+                wire.stream().shutdown_write()
+            }
+            _ => Ok(()),
         }
-        self.wire.stream().shutdown_write()
     }
 
     /// Takes the pending error of the connection, if there is one.
     pub(crate) fn take_error(&mut self) -> io::Result<Option<io::Error>> {
-        self.wire.stream().take_error()
+        match &mut self.base {
+            Base::Wire(wire) => wire.stream().take_error(),
+            Base::Port(_) => Ok(None),
+        }
     }
 
     /// Makes the coming drop reset the connection.
     pub(crate) fn abort(&mut self) {
-        self.wire.stream().abort();
+        if let Base::Wire(wire) = &mut self.base {
+            wire.stream().abort();
+        }
     }
 
-    /// The stream below.
-    pub(crate) fn stream(&mut self) -> &mut S {
-        self.wire.stream()
+    /// Ends the sending direction of the stream below, whatever the layers think of it.
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        match &mut self.base {
+            Base::Wire(wire) => wire.stream().shutdown_write(),
+            Base::Port(_) => Ok(()),
+        }
+    }
+
+    /// The address of this end.
+    pub(crate) fn local_addr(&mut self) -> io::Result<Address> {
+        match &mut self.base {
+            Base::Wire(wire) => wire.stream().local_addr(),
+            Base::Port(port) => port.local_addr().map(Address::Ip),
+        }
+    }
+
+    /// Who is at the other end, if the system tells.
+    pub(crate) fn credentials(&mut self) -> Option<Credentials> {
+        match &mut self.base {
+            Base::Wire(wire) => wire.stream().credentials(),
+            Base::Port(_) => None,
+        }
     }
 
     /// The real socket, if there is one.
     pub(crate) fn socket(&mut self) -> Option<SockRef<'_>> {
-        self.wire.stream().socket()
+        match &mut self.base {
+            Base::Wire(wire) => wire.stream().socket(),
+            Base::Port(port) => port.socket(),
+        }
+    }
+
+    /// The stream below.
+    #[cfg(test)]
+    fn stream(&mut self) -> &mut S {
+        match &mut self.base {
+            Base::Wire(wire) => wire.stream(),
+            Base::Port(_) => panic!("a socket for datagrams has no stream"),
+        }
     }
 
     /// Gives back the buffers it holds.
     pub(crate) fn retire(&mut self, pools: &mut Pools) {
         if let Some(stack) = &mut self.stack {
             stack.retire(pools);
+        }
+        if let Base::Port(port) = &mut self.base {
+            port.retire(pools);
         }
     }
 }

@@ -38,7 +38,7 @@ impl Plan {
     /// `InvalidInput` or `Unsupported` with what is missing.
     pub(crate) fn serve(at: &Endpoint, options: &ListenOptions) -> io::Result<Self> {
         let makers = match at {
-            Endpoint::Tcp(_) | Endpoint::Unix(_) => Vec::new(),
+            Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Udp(_) => Vec::new(),
             Endpoint::Tls(_) => vec![serve_tls(at, options)?],
             Endpoint::Ws(_) => vec![serve_ws(options)?],
             Endpoint::Wss(_) => vec![serve_tls(at, options)?, serve_ws(options)?],
@@ -56,7 +56,7 @@ impl Plan {
     /// As [`Plan::serve`].
     pub(crate) fn dial(to: &Endpoint, options: &ConnectOptions) -> io::Result<Self> {
         let makers = match to {
-            Endpoint::Tcp(_) | Endpoint::Unix(_) => Vec::new(),
+            Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Udp(_) => Vec::new(),
             Endpoint::Tls(at) => vec![dial_tls(at, options)?],
             Endpoint::Ws(at) => vec![dial_ws(at, 80, options)?],
             Endpoint::Wss(at) => vec![dial_tls(&at.at, options)?, dial_ws(at, 443, options)?],
