@@ -93,7 +93,7 @@ fn chatter(answers: Arc<AtomicU64>) -> Callbacks<Lines> {
         })
         .on_tick(|cx, _| drop(cx.send(&"anyone there?".into())))
         .on_message(move |cx, session, line| match session.peer().origin {
-            Origin::Accepted(_) => drop(cx.send(&line.to_uppercase())),
+            Origin::Accepted(_) | Origin::Bound(_) => drop(cx.send(&line.to_uppercase())),
             Origin::Connected(_) => drop(answers.fetch_add(1, Ordering::Relaxed)),
         })
 }

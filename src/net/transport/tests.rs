@@ -212,7 +212,7 @@ impl End {
     fn send(&mut self, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
         self.outbox.append(bytes, &mut self.pools.tails);
-        self.outbox.end_message();
+        self.outbox.end_message(None);
     }
 
     /// One visit and one flush.
