@@ -38,15 +38,15 @@ impl Pools {
 /// Room for batches of datagrams: a session has one only while datagrams wait in it.
 #[derive(Debug, Default)]
 pub(crate) struct PacketPool {
-    free: Vec<Box<PacketSpace>>,
+    free: Vec<PacketSpace>,
 }
 
 impl PacketPool {
-    pub(crate) fn take(&mut self) -> Box<PacketSpace> {
+    pub(crate) fn take(&mut self) -> PacketSpace {
         self.free.pop().unwrap_or_default()
     }
 
-    pub(crate) fn give(&mut self, space: Box<PacketSpace>) {
+    pub(crate) fn give(&mut self, space: PacketSpace) {
         if self.free.len() < PACKET_SPACES_KEPT {
             self.free.push(space);
         }

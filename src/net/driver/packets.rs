@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::IoSlice;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Room for the datagrams of one receive, and those that came.
 ///
@@ -14,8 +14,8 @@ pub struct PacketSpace {
     limit: usize,
     /// Bytes from the start of one place to that of the next.
     stride: usize,
-    arrived: [Arrived; PACKETS_MAX],
-    count: usize,
+    /// Never more than there are places.
+    arrived: Vec<Arrived>,
     /// Of those that came, how many have been taken.
     taken: usize,
 }
@@ -53,11 +53,7 @@ impl PacketSpace {
             memory: vec![0; PACKETS_MAX * stride(PACKET_BYTES_MAX)].into_boxed_slice(),
             limit: PACKET_BYTES_MAX,
             stride: stride(PACKET_BYTES_MAX),
-            arrived: [Arrived {
-                from: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-                len: 0,
-            }; PACKETS_MAX],
-            count: 0,
+            arrived: Vec::with_capacity(PACKETS_MAX),
             taken: 0,
         }
     }
@@ -66,16 +62,17 @@ impl PacketSpace {
     pub fn begin(&mut self, limit: usize) {
         self.limit = limit.clamp(1, PACKET_BYTES_MAX);
         self.stride = stride(self.limit);
-        (self.count, self.taken) = (0, 0);
+        self.arrived.clear();
+        self.taken = 0;
     }
 
     /// Puts a datagram into the next free place. `false`: there is none.
     pub fn put(&mut self, from: SocketAddr, bytes: &[u8]) -> bool {
-        if self.count == PACKETS_MAX {
+        if self.arrived.len() == PACKETS_MAX {
             return false;
         }
         let kept = bytes.len().min(self.limit);
-        let at = self.count * self.stride;
+        let at = self.arrived.len() * self.stride;
         self.memory[at..at + kept].copy_from_slice(&bytes[..kept]);
         self.note(from, bytes.len());
         true
@@ -99,7 +96,7 @@ impl PacketSpace {
 
     /// Whether every datagram that came has been taken.
     pub fn is_empty(&self) -> bool {
-        self.taken == self.count
+        self.taken == self.arrived.len()
     }
 
     /// Longest datagram that fits.
@@ -109,17 +106,16 @@ impl PacketSpace {
 
     /// The free places, in order.
     pub(super) fn places(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        let (limit, free) = (self.limit, self.count * self.stride);
-        self.memory[free..]
+        let (limit, used) = (self.limit, self.arrived.len());
+        self.memory[used * self.stride..]
             .chunks_mut(self.stride)
-            .take(PACKETS_MAX - self.count)
+            .take(PACKETS_MAX - used)
             .map(move |place| &mut place[..limit])
     }
 
     /// The next free place was filled with the beginning of a datagram of `len` bytes.
     pub(super) fn note(&mut self, from: SocketAddr, len: usize) {
-        self.arrived[self.count] = Arrived { from, len };
-        self.count += 1;
+        self.arrived.push(Arrived { from, len });
     }
 }
 
@@ -133,7 +129,7 @@ impl fmt::Debug for PacketSpace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PacketSpace")
             .field("limit", &self.limit)
-            .field("waiting", &(self.count - self.taken))
+            .field("waiting", &(self.arrived.len() - self.taken))
             .finish_non_exhaustive()
     }
 }

@@ -23,7 +23,7 @@ use crate::net::outbox::{Outbox, Written};
 /// A socket, and the datagrams received and not handed out yet.
 pub(crate) struct Port {
     socket: Box<dyn Datagram>,
-    waiting: Option<Box<PacketSpace>>,
+    waiting: Option<PacketSpace>,
     /// Longest datagram wanted.
     limit: usize,
     /// Of the datagram handed out last.
