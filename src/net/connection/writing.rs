@@ -196,7 +196,6 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 Some(0)
             }
             Transmitted::Lost { bytes, error } => {
-                engine.buffered -= bytes;
                 self.lose_message(engine, &error);
                 let open = self.life.closed().is_none();
                 open.then_some(bytes.max(LOST_COST))
