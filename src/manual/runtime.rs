@@ -101,7 +101,7 @@
 //! |---|---|---|---|
 //! | A.7-1 | `GetTimeWheel`, `After`, `AfterFunc`, `Ticker` | `Handle::after`, `Handle::every`, cancellable; `Wheel` alone | `timers_fire_in_order_never_early_and_can_be_taken_back`, `a_period_repeats_without_drift_until_taken_back` |
 //! | A.7-2 | a list that is walked | a hierarchical wheel | `behaves_like_a_sorted_map` |
-//! | A.7-3 | actions pass through a queue, callbacks run on the wheel's goroutine | callbacks run on the reactor, between its turns | `callbacks_may_ask_for_anything` |
+//! | A.7-3 | actions pass through a queue, callbacks run on the wheel's goroutine | callbacks run on the reactor, between its turns | `callbacks_may_ask_for_anything`, `callbacks_outside_of_a_session_may_ask_for_anything_too` |
 //!
 //! # A.8 Close
 //!
@@ -119,7 +119,7 @@
 //!
 //! | no. | pit | answer | proof |
 //! |---|---|---|---|
-//! | A.10-1 | business logic on the reading goroutine waits for itself | replies are matched on the reactor before any hand-off | `handlers_that_wait_for_replies_do_not_wait_for_themselves`, `replies_are_matched_while_every_worker_waits` |
+//! | A.10-1 | business logic on the reading goroutine waits for itself | replies are matched on the reactor before any hand-off | `handlers_that_wait_for_replies_do_not_wait_for_themselves` |
 //! | A.10-2 | a pool that overflows into one more goroutine | bounded queues, reading pauses | `the_elastic_pool_grows_to_its_cap_and_pauses_beyond_its_queue`, `a_full_lane_pauses_its_sessions_and_loses_nothing` |
 //! | A.10-3 | a pool that reorders messages of one session | keyed lanes | `lanes_on_threads_keep_the_order_of_each_session` |
 //! | A.10-4 | seconds compared with nanoseconds: a dead deadline | one type for time | `a_silent_peer_is_closed_and_a_talking_one_is_not`, `ticks_round_deadlines_up_and_the_present_down` |
@@ -194,7 +194,7 @@
 //!
 //! | no. | what must be right | here | proof |
 //! |---|---|---|---|
-//! | B.13 | receive buffers | none while idle | `an_idle_inbox_has_no_memory_and_an_unfinished_frame_little`, `ten_thousand_idle_sessions_hold_little_memory` |
+//! | B.13 | receive buffers | none while idle | `an_idle_inbox_has_no_memory_and_an_unfinished_frame_little`, `idle_sessions_hold_less_than_two_kilobytes` |
 //! | B.14 | decoding in place | pieces share the buffer; small ones are copied | `input_copies_small_pieces_and_shares_large_ones`, `arena_reuses_memory_nobody_holds`, `a_large_announcement_alone_pins_no_memory` |
 //! | B.15 | outbox | a tail for small frames, links for large ones, 64 slices | `small_messages_leave_with_one_plain_write`, `a_long_tail_is_sealed_and_slices_are_bounded`, `order_survives_any_write_size` |
 //! | B.16 | one flush per turn | depth 16 costs two calls | `a_pipeline_of_sixteen_costs_two_system_calls_and_no_registration`, `what_waited_arrives_as_one_batch_and_replies_leave_together` |
@@ -223,13 +223,13 @@
 //!
 //! | no. | what must be right | here | proof |
 //! |---|---|---|---|
-//! | B.27 | replies are matched on the reactor | `call`, `Route::Reply` | `replies_find_their_calls_in_any_order`, `replies_are_matched_while_every_worker_waits`, `closing_fails_what_waits_at_once`, `a_graceful_close_fails_its_calls_before_it_flushes` |
+//! | B.27 | replies are matched on the reactor | `call`, `Route::Reply` | `replies_find_their_calls_in_any_order`, `handlers_that_wait_for_replies_do_not_wait_for_themselves`, `closing_fails_what_waits_at_once`, `a_graceful_close_fails_its_calls_before_it_flushes` |
 //! | B.28 | dispatch classes | `Route` | `lanes_on_threads_keep_the_order_of_each_session`, `the_elastic_pool_grows_to_its_cap_and_pauses_beyond_its_queue` |
 //! | B.29 | queues never block the reactor | the message stays in its session | `a_full_lane_pauses_its_sessions_and_loses_nothing`, `a_burst_larger_than_a_lane_holds_is_taken_in_parts`, `too_many_bytes_in_all_stop_all_reading_until_they_are_fewer` |
 //! | B.30 | heartbeats cannot starve | inline; silence we caused does not count | `a_blocked_handler_delays_no_heartbeat`, `a_handler_that_blocks_for_seconds_delays_nobody_else`, `silence_that_we_caused_does_not_count` |
 //! | B.31 | panic isolation | one session per panic; a lane ends the reactor | `a_panic_in_any_callback_is_contained`, `a_lane_that_panics_ends_the_reactor_with_an_error`, `a_panic_closes_its_session_only` |
 //! | B.32 | batch hand-off | one push and one unpark per lane and turn | `what_waited_arrives_as_one_batch_and_replies_leave_together`, `lanes_and_timers_allocate_nothing_once_warm` |
-//! | B.33 | re-entrancy | each callback with each operation | `callbacks_may_ask_for_anything` |
+//! | B.33 | re-entrancy | each callback with each operation | `callbacks_may_ask_for_anything`, `callbacks_outside_of_a_session_may_ask_for_anything_too` |
 //!
 //! # B Hosts
 //!
@@ -237,7 +237,7 @@
 //! |---|---|---|---|
 //! | B.34 | embedding | a turn, a timeout, a descriptor; a timerfd where the host has only that | `a_host_sleeps_on_the_descriptor_and_the_timeout`, `the_descriptor_alone_is_enough_where_so_configured`, `a_reactor_may_move_between_threads`, `several_reactors_share_a_port_and_a_process` |
 //! | B.35 | busy polling | idle strategies, prepared memory | `every_idle_strategy_serves`, `a_prepared_reactor_allocates_nothing_from_the_first_message_on` |
-//! | B.36 | determinism | the simulation | `whatever_the_network_does_the_promises_hold`, `one_seed_is_one_run`, `every_promise_can_be_seen_to_break` |
+//! | B.36 | determinism | the simulation | `whatever_the_network_does_the_promises_hold`, `the_promises_hold_over_every_kind_of_stream`, `one_seed_is_one_run`, `every_promise_can_be_seen_to_break` |
 //! | B.37 | metrics | `Metrics` | `every_metric_moves` |
 //! | B.38 | logging | at changes of state, never per message | `nothing_is_logged_per_message_and_nothing_formatted_when_off` |
 //! | B.39 | limits | finite by default, any value can be given | `every_limit_is_finite_by_default`, `no_value_of_a_limit_panics` |

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::config::PLACES_MAX;
 use super::handler::{Handler, In};
 use super::lane::panic_text;
 use super::remote::Remote;
@@ -44,7 +45,7 @@ type Job<H> = (Session<H>, In<H>);
 
 impl<H: Handler> Blocking<H> {
     pub(crate) fn new(shared: &Arc<Shared<H>>, cap: usize) -> Self {
-        let (jobs, receiver) = bounded(shared.limits.blocking_queue.max(1));
+        let (jobs, receiver) = bounded(shared.limits.blocking_queue.clamp(1, PLACES_MAX));
         let pool = Pool {
             shared: Arc::clone(shared),
             jobs: receiver,
@@ -175,7 +176,7 @@ impl<H: Handler> Pool<H> {
 
     /// Whether at most half of the queue is taken.
     fn is_roomy(&self) -> bool {
-        self.jobs.len() <= self.shared.limits.blocking_queue / 2
+        self.jobs.len() <= self.shared.limits.blocking_queue.min(PLACES_MAX) / 2
     }
 
     fn work(&self, session: Session<H>, message: In<H>) {

@@ -1,5 +1,6 @@
 //! Configuration of a reactor: plain structs with defaults, every limit named and finite (network.md B.39, C.1).
 
+use std::io;
 use std::time::Duration;
 
 /// Everything a reactor can be told at its creation. There is no value that makes it panic: nonsense is taken as the nearest
@@ -176,10 +177,10 @@ pub struct Keepalive {
 /// Threads beside the reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Workers {
-    /// Threads that serve the lanes; worker i owns the lanes with index i modulo this. 0, the default: the lanes run on
+    /// Threads that serve the lanes, at most 1024; worker i owns the lanes with index i modulo this. 0, the default: the lanes run on
     /// the reactor's thread. More threads than lanes are not started: see [`Workers::of`].
     pub threads: usize,
-    /// Number of lanes. 0, the default: there are none, whatever `threads` says, and what is routed to one goes to
+    /// Number of lanes, at most 65,536. 0, the default: there are none, whatever `threads` says, and what is routed to one goes to
     /// `on_message` instead. More lanes than threads are for states that want keys of their own, not for more cores.
     pub lanes: usize,
     /// Messages a lane may hold, queued or taken and not yet answered, before the sessions that feed it are paused.
@@ -208,6 +209,25 @@ impl Workers {
         }
     }
 }
+
+impl Workers {
+    /// Whether so many can be had at all.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let what = match self {
+            Workers { threads, .. } if *threads > THREADS_MAX => "threads",
+            Workers { lanes, .. } if *lanes > LANES_MAX => "lanes",
+            _ => return Ok(()),
+        };
+        let what = format!("too many {what} in Config::workers");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+    }
+}
+
+const THREADS_MAX: usize = 1024;
+const LANES_MAX: usize = 65_536;
+
+/// Most places made in advance for a queue.
+pub(crate) const PLACES_MAX: usize = 1 << 20;
 
 impl Default for Workers {
     fn default() -> Self {
@@ -245,7 +265,7 @@ pub struct Limits {
     pub lane_bytes: usize,
     /// Events waiting in one lane; one more is refused. Each open session has a reserved place beyond. Default 65,536.
     pub lane_events: usize,
-    /// Messages waiting for a thread of the elastic pool. Default 4096.
+    /// Messages waiting for a thread of the elastic pool, at most 1,048,576: their places are made at once. Default 4096.
     pub blocking_queue: usize,
     /// Calls of one session waiting for their reply; one more fails. Default 65,536.
     pub calls: usize,
@@ -253,7 +273,7 @@ pub struct Limits {
     pub timers: usize,
     /// Bytes of emptied buffers kept for reuse. Default 8 MiB.
     pub pool: usize,
-    /// Names waiting to be resolved. Default 256.
+    /// Names waiting to be resolved, at most 1,048,576. Default 256.
     pub resolving: usize,
     /// Handshakes of encryption or WebSocket under way. Listeners then leave further connections to the kernel's queue,
     /// connectors fail the attempt. Default 1024.
@@ -381,7 +401,7 @@ impl Default for ListenOptions {
 pub struct ConnectOptions {
     /// Shown in logs and by sessions.
     pub name: String,
-    /// Connections kept alive. Default 1.
+    /// Connections kept alive, at most [`Limits::sessions`]. Default 1.
     pub connections: usize,
     /// How long one attempt may take. Default 3 s.
     pub timeout: Duration,

@@ -111,6 +111,16 @@ impl Lifecycle {
         matches!(self.phase, Phase::Discarding { .. })
     }
 
+    /// Why it ends or has ended, once it does.
+    pub(crate) fn reason(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Open | Phase::WriteOnly => None,
+            Phase::Flushing { reason, .. }
+            | Phase::Discarding { reason }
+            | Phase::Closed { reason } => Some(reason),
+        }
+    }
+
     /// Why it ended, if it has.
     pub(crate) fn closed(&self) -> Option<CloseReason> {
         match self.phase {

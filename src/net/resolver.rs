@@ -6,6 +6,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::config::PLACES_MAX;
 use super::handler::Handler;
 use super::id::ConnectorId;
 use super::remote::{Remote, Resolved};
@@ -40,7 +41,7 @@ impl Resolver {
         let requests = match &self.requests {
             Some(requests) => requests,
             None => {
-                let (sender, receiver) = bounded(limit.max(1));
+                let (sender, receiver) = bounded(limit.clamp(1, PLACES_MAX));
                 let remote = remote.clone();
                 let builder = thread::Builder::new().name("net-resolver".into());
                 builder.spawn(move || serve(&receiver, &remote))?;

@@ -209,3 +209,20 @@ fn a_callback_that_waits_is_refused_instead_of_stopping_the_reactor() {
         }
     }
 }
+
+/// The peer may take its time with its own goodbye: whoever waits for a reply that is not read any more learns at once.
+#[test]
+fn a_graceful_close_fails_its_calls_before_it_flushes() {
+    let (server, mut client, session) = asking();
+    let call = session.call(7, Bytes::from_static(&[7]), Duration::from_secs(60));
+    assert_eq!(client.receive(), [7]);
+    session.close();
+    // The client has not finished, so the session is still flushing and discarding.
+    assert!(matches!(
+        call.wait(),
+        Err(Error::Closed(CloseReason::Local))
+    ));
+    assert_eq!(server.handle.metrics().closed, 0);
+    client.finish();
+    assert_eq!(server.closed(), CloseReason::Local);
+}

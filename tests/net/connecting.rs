@@ -319,3 +319,96 @@ fn a_connection_to_itself_counts_as_refused() {
     assert_eq!(seen.len(), 3, "three refusals and no session: {seen:?}");
     assert_eq!(reactor.metrics().connect_failures, 3);
 }
+
+/// A backoff that does not end within a test.
+fn patient() -> ConnectOptions {
+    let backoff = Backoff {
+        growth: Growth::Linear,
+        base: Duration::from_secs(3600),
+        cap: Duration::from_secs(3600),
+        ..Backoff::default()
+    };
+    ConnectOptions {
+        backoff,
+        ..ConnectOptions::default()
+    }
+}
+
+fn again_in_an_hour(note: &Note) -> bool {
+    matches!(note, Note::ConnectError(Some(wait)) if wait.as_secs() > 1800)
+}
+
+#[test]
+fn a_close_is_told_while_the_peer_is_still_away() {
+    let (client, sessions) = client();
+    let server = Server::start(Config::default(), App::new());
+    client.handle.connect(server.address.into(), patient());
+    server.wait_for("a session", |m| m.sessions == 1);
+    drop(server);
+    // Nobody is there and nobody will be tried for an hour: the close is told all the same, and only then the failure.
+    client.expect(|n| matches!(n, Note::Close(..)));
+    client.expect(again_in_an_hour);
+    assert!(!sessions.lock().expect("lock")[0].is_open());
+    client.handle.drain(Duration::from_secs(60));
+    client.join().expect("drained without waiting for the peer");
+}
+
+#[test]
+fn a_connector_ended_amid_its_work_leaves_nothing_behind() {
+    let (client, _) = client();
+    // Waiting for the next attempt.
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = nobody.local_addr().expect("address");
+    drop(nobody);
+    let waiting = client.handle.connect(address.into(), patient());
+    client.expect(again_in_an_hour);
+    client.handle.disconnect(waiting);
+    client.wait_for("no timer", |m| m.timers == 0);
+    // Connected, and asked to connect just now.
+    let server = Server::start(Config::default(), App::new());
+    let live = client.handle.connect(server.address.into(), patient());
+    server.wait_for("a session", |m| m.sessions == 1);
+    client.handle.disconnect(live);
+    let begun = client.handle.connect(server.address.into(), patient());
+    client.handle.disconnect(begun);
+    client.wait_for("the end", |m| m.sessions == 0 && m.timers == 0);
+    server.wait_for("the end", |m| m.sessions == 0);
+    let before = client.handle.metrics().connects;
+    pause(100);
+    assert_eq!(client.handle.metrics().connects, before);
+}
+
+#[test]
+fn a_session_refused_by_its_handler_is_tried_again_after_a_pause() {
+    let (mut app, notes) = App::new();
+    app.on_open = Box::new(|_, _, _| Err(Refused("not this one".into())));
+    let client = Server::start(Config::default(), (app, notes));
+    let server = Server::start(Config::default(), App::new());
+    client.handle.connect(server.address.into(), patient());
+    assert_eq!(client.closed(), CloseReason::Refused);
+    client.expect(again_in_an_hour);
+    pause(100);
+    assert_eq!(server.handle.metrics().accepts, 1);
+}
+
+#[test]
+fn a_session_that_dies_in_its_first_callback_is_replaced() {
+    let (mut app, notes) = App::new();
+    let opened = std::sync::atomic::AtomicUsize::new(0);
+    app.on_open = Box::new(move |_, session, _| {
+        match opened.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => {
+                session.abort();
+                Ok(())
+            }
+            1 => panic!("the second one as well"),
+            _ => Ok(()),
+        }
+    });
+    let client = Server::start(Config::default(), (app, notes));
+    let server = Server::start(Config::default(), App::new());
+    client.handle.connect(server.address.into(), quick());
+    assert_eq!(client.closed(), CloseReason::Aborted);
+    assert_eq!(client.closed(), CloseReason::Panic);
+    client.wait_for("the third", |m| m.opened == 3 && m.sessions == 1);
+}

@@ -88,6 +88,8 @@ pub(crate) struct App {
     pub(crate) on_tick: Box<OnSession>,
     pub(crate) on_writable: Box<OnSession>,
     pub(crate) on_close: Box<OnSession>,
+    pub(crate) on_error: Box<OnSession>,
+    pub(crate) on_connect_error: Box<dyn Fn() + Send + Sync>,
     pub(crate) on_batch: Arc<OnBatch>,
     pub(crate) on_drain: Box<OnDrain>,
     pub(crate) held: Arc<dyn Fn() -> usize + Send + Sync>,
@@ -123,6 +125,8 @@ impl App {
             on_tick: Box::new(|_, _| {}),
             on_writable: Box::new(|_, _| {}),
             on_close: Box::new(|_, _| {}),
+            on_error: Box::new(|_, _| {}),
+            on_connect_error: Box::new(|| {}),
             on_batch: Arc::new(|batch, out, _| {
                 for input in batch.drain(..) {
                     if let LaneInput::Message(from, message) = input {
@@ -193,8 +197,9 @@ impl Handler for App {
         (self.on_writable)(cx, session);
     }
 
-    fn on_error(&self, _: &mut Cx<'_, Self>, session: &Session<Self>, error: &Error) {
+    fn on_error(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>, error: &Error) {
         self.note(Note::Error(session.id(), error.to_string()));
+        (self.on_error)(cx, session);
     }
 
     fn on_close(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>, reason: CloseReason) {
@@ -206,6 +211,7 @@ impl Handler for App {
         #[allow(clippy::disallowed_methods)]
         let again = again.map(|at| at.saturating_duration_since(Instant::now()));
         self.note(Note::ConnectError(again));
+        (self.on_connect_error)();
     }
 
     fn on_drain(&self, lanes: &Lanes<Self>) {

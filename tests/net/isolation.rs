@@ -278,3 +278,193 @@ fn a_callback_of_a_call_that_panics_disturbs_nobody() {
     assert_eq!(client.receive(), b"alive");
     drop(first);
 }
+
+/// Two seconds of every kind of blocking at once, while others talk and nobody may be taken for silent.
+#[test]
+fn a_handler_that_blocks_for_seconds_delays_nobody_else() {
+    const BLOCKED: u64 = 2000;
+    let (mut app, notes) = App::new();
+    app.route = Box::new(|session, m| match &m[..] {
+        b"ping" => Route::Inline,
+        b"slow query" => Route::Blocking,
+        b"slow work" => Route::Keyed(0),
+        _ => Route::Keyed(1 + session.id().as_u64() % 2 * 2),
+    });
+    app.on_batch = Arc::new(|batch, out, notes| {
+        for input in batch.drain(..) {
+            if let LaneInput::Message(from, message) = input {
+                if &message[..] == b"slow work" {
+                    pause(BLOCKED);
+                    notes.say("worked");
+                }
+                out.send(from, &message).expect("encodes");
+            }
+        }
+    });
+    let said = app.notes.clone();
+    app.on_blocking = Box::new(move |session, message| {
+        pause(BLOCKED);
+        said.say("queried");
+        let _ = session.send(message);
+    });
+    let config = Config {
+        session: SessionConfig {
+            idle_timeout: Some(Duration::from_secs(1)),
+            ..SessionConfig::default()
+        },
+        workers: Workers {
+            threads: 2,
+            lanes: 4,
+            blocking: 2,
+            ..Workers::default()
+        },
+        ..Config::default()
+    };
+    let server = Server::start(config, (app, notes));
+    let mut blocked = server.client();
+    let mut other = server.client();
+    blocked.send(b"slow query");
+    blocked.send(b"slow work");
+    let (mut answered, mut answers) = (0, Vec::new());
+    let finished = || {
+        let notes = server
+            .notes
+            .try_iter()
+            .filter(|n| matches!(n, Note::Text(_)));
+        notes.count()
+    };
+    let mut done = 0;
+    while done < 2 {
+        // The heartbeats of the very session that waits, and the work of others, which has lanes of its own.
+        blocked.send(b"ping");
+        loop {
+            match blocked.receive() {
+                pong if pong == b"ping" => break,
+                answer => answers.push(answer),
+            }
+        }
+        assert_eq!(other.ask(b"work"), b"work");
+        assert_eq!(server.client().ask(b"ping"), b"ping");
+        if done == 0 {
+            answered += 1;
+        }
+        done += finished();
+        pause(10);
+    }
+    assert!(
+        answered >= 10,
+        "only {answered} rounds while all were blocked"
+    );
+    while answers.len() < 2 {
+        answers.push(blocked.receive());
+    }
+    answers.sort();
+    assert_eq!(answers, [b"slow query".to_vec(), b"slow work".to_vec()]);
+}
+
+/// The callbacks that are no session's, or come from other threads: each sends, closes, sets a timer and connects.
+#[test]
+fn callbacks_outside_of_a_session_may_ask_for_anything_too() {
+    for at in [
+        "timer",
+        "hook",
+        "call",
+        "blocking",
+        "drain",
+        "error",
+        "connect error",
+    ] {
+        let target = Server::start(Config::default(), App::new());
+        let (mut app, notes) = App::new();
+        let said = app.notes.clone();
+        let first: Arc<Mutex<Option<Session<App>>>> = Arc::default();
+        let handle: Arc<Mutex<Option<Handle<App>>>> = Arc::default();
+        let (kept, own, address) = (Arc::clone(&first), Arc::clone(&handle), target.address);
+        let done = AtomicUsize::new(0);
+        let act = Arc::new(move |here: &str| {
+            if here != at || done.fetch_add(1, Ordering::SeqCst) > 0 {
+                return;
+            }
+            let handle = own.lock().expect("lock").clone().expect("a handle");
+            let said_here = said.clone();
+            let _timer = handle.after(Duration::from_millis(1), move || said_here.say("timer"));
+            if at != "drain" {
+                handle.connect(address.into(), ConnectOptions::default());
+            }
+            if let Some(other) = kept.lock().expect("lock").take() {
+                let _ = other.send(Bytes::from_static(b"other"));
+                other.close();
+            }
+            said.say("acted");
+        });
+        let keep = Arc::clone(&first);
+        app.on_open = Box::new(move |_, session, _| {
+            keep.lock()
+                .expect("lock")
+                .get_or_insert_with(|| session.clone());
+            Ok(())
+        });
+        app.route = Box::new(|_, m| match &m[..] {
+            b"block" => Route::Blocking,
+            b"reply" => Route::Reply(1),
+            _ => Route::Inline,
+        });
+        let acts = Arc::clone(&act);
+        app.on_blocking = Box::new(move |_, _| acts("blocking"));
+        let acts = Arc::clone(&act);
+        app.on_drain = Box::new(move |_| acts("drain"));
+        let acts = Arc::clone(&act);
+        app.on_error = Box::new(move |_, _| acts("error"));
+        let acts = Arc::clone(&act);
+        app.on_connect_error = Box::new(move || acts("connect error"));
+        let config = Config {
+            workers: Workers {
+                blocking: 1,
+                ..Workers::default()
+            },
+            ..Config::default()
+        };
+        let server = Server::start(config, (app, notes));
+        *handle.lock().expect("lock") = Some(server.handle.clone());
+        let mut other = server.client();
+        other.ask(b"hello");
+        let session = first.lock().expect("lock").clone().expect("a session");
+        let mut client = server.client();
+        let acts = Arc::clone(&act);
+        match at {
+            "timer" => drop(server.handle.after(Duration::ZERO, move || acts("timer"))),
+            "hook" => drop(session.on_closed(move |_| acts("hook"))),
+            "call" => {
+                let call = session.call(1, Bytes::from_static(b"?"), Duration::from_secs(20));
+                call.then(move |_| acts("call"));
+                assert_eq!(other.receive(), b"?");
+                other.send(b"reply");
+            }
+            "blocking" => client.send(b"block"),
+            "drain" => server.handle.drain(Duration::from_secs(20)),
+            "error" => client.send(b"malformed"),
+            _ => {
+                let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+                let nowhere = nobody.local_addr().expect("address");
+                drop(nobody);
+                server
+                    .handle
+                    .connect(nowhere.into(), ConnectOptions::default());
+            }
+        }
+        if at == "hook" {
+            drop(other);
+            server.expect(|n| *n == Note::Text("acted".into()));
+        } else {
+            server.expect(|n| *n == Note::Text("acted".into()));
+            if at != "drain" {
+                assert_eq!(other.receive(), b"other", "{at}");
+            }
+            assert!(other.rest().is_ok(), "{at}");
+        }
+        if at != "drain" {
+            server.expect(|n| *n == Note::Text("timer".into()));
+            expect(&target.notes, |n| matches!(n, Note::Open(_)));
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! Limits are met with a clear answer, not with a hang.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::fixture::*;
 use seamio::net::*;
@@ -113,4 +114,135 @@ fn with_few_descriptors() {
     pause(1200);
     println!("turns in 1200 ms {}", server.handle.metrics().turns - turns);
     std::io::stdin().read_line(&mut line).expect("end");
+}
+
+#[test]
+fn every_limit_is_finite_by_default() {
+    // Whatever is unlimited is written as the largest number there is.
+    let config = format!("{:?}", Config::default());
+    assert!(!config.contains(&usize::MAX.to_string()), "{config}");
+    assert!(!config.contains(&u64::MAX.to_string()), "{config}");
+    let connect = format!("{:?}", ConnectOptions::default());
+    assert!(!connect.contains(&usize::MAX.to_string()), "{connect}");
+}
+
+type Change = fn(&mut Config, usize, Duration);
+
+/// Each limit at nothing and at the most there is, one at a time and all together: the reactor starts or says why not,
+/// serves or closes, and ends in good order.
+#[test]
+fn no_value_of_a_limit_panics() {
+    let changes: &[(&str, Change)] = &[
+        ("max_frame", |c, n, _| c.session.max_frame = n),
+        ("tick", |c, _, d| c.session.tick = d),
+        ("idle_timeout", |c, _, d| c.session.idle_timeout = Some(d)),
+        ("write_stall", |c, _, d| c.session.write_stall = d),
+        ("drain_timeout", |c, _, d| c.session.drain_timeout = d),
+        ("high_water", |c, n, _| c.session.high_water = n),
+        ("low_water", |c, n, _| c.session.low_water = n),
+        ("hard_limit", |c, n, _| c.session.hard_limit = n),
+        ("threads", |c, n, _| c.workers.threads = n.min(100)),
+        ("lanes", |c, n, _| c.workers.lanes = n),
+        ("lane_depth", |c, n, _| {
+            (c.workers.lanes, c.workers.lane_depth) = (1, n);
+        }),
+        ("blocking", |c, n, _| c.workers.blocking = n),
+        ("spin", |c, _, d| c.idle = IdleStrategy::Spin(d)),
+        ("sessions", |c, n, _| c.limits.sessions = n),
+        ("handshakes", |c, n, _| c.limits.handshakes = n),
+        ("buffered", |c, n, _| c.limits.buffered = n),
+        ("lane_bytes", |c, n, _| c.limits.lane_bytes = n),
+        ("lane_events", |c, n, _| c.limits.lane_events = n),
+        ("blocking_queue", |c, n, _| {
+            (c.workers.blocking, c.limits.blocking_queue) = (1, n);
+        }),
+        ("calls", |c, n, _| c.limits.calls = n),
+        ("timers", |c, n, _| c.limits.timers = n),
+        ("pool", |c, n, _| c.limits.pool = n),
+        ("resolving", |c, n, _| c.limits.resolving = n),
+        ("budget.read", |c, n, _| c.budget.read = n),
+        ("budget.frames", |c, n, _| c.budget.frames = n),
+        ("budget.write", |c, n, _| c.budget.write = n),
+        ("budget.accepts", |c, n, _| c.budget.accepts = n),
+        ("budget.visits", |c, n, _| c.budget.visits = n),
+        ("budget.remote", |c, n, _| c.budget.remote = n),
+        ("budget.timers", |c, n, _| c.budget.timers = n),
+        ("budget.slice", |c, _, d| c.budget.slice = d),
+    ];
+    for (number, duration) in [(0, Duration::ZERO), (usize::MAX, Duration::MAX)] {
+        let mut all = Config::default();
+        for (what, change) in changes {
+            let mut config = Config::default();
+            change(&mut config, number, duration);
+            change(&mut all, number, duration);
+            serve_or_close(&format!("{what} = {number}"), config);
+        }
+        serve_or_close(&format!("everything = {number}"), all);
+        let options = ConnectOptions {
+            connections: number,
+            timeout: duration,
+            backoff: Backoff {
+                base: duration,
+                cap: duration,
+                attempts: Some(number as u32),
+                ..Backoff::default()
+            },
+            ..ConnectOptions::default()
+        };
+        let server = Server::start(Config::default(), App::new());
+        let limits = Limits {
+            sessions: 20,
+            ..Limits::default()
+        };
+        let config = Config {
+            limits,
+            ..Config::default()
+        };
+        let client = Server::start(config, App::new());
+        let id = client.handle.connect(server.address.into(), options);
+        pause(20);
+        client.handle.disconnect(id);
+        client.wait_for("the end", |m| m.sessions == 0);
+        assert_eq!(client.client().ask(b"alive"), b"alive", "{number}");
+    }
+}
+
+fn serve_or_close(what: &str, config: Config) {
+    let (mut app, notes) = App::new();
+    app.route = Box::new(|_, m| match m.first() {
+        Some(b'l') => Route::Keyed(7),
+        Some(b'b') => Route::Blocking,
+        _ => Route::Inline,
+    });
+    let mut reactor = match Reactor::new(config, app) {
+        Ok(reactor) => reactor,
+        Err(e) => return assert_eq!(e.kind(), io::ErrorKind::InvalidInput, "{what}: {e}"),
+    };
+    let id = reactor.listen(any_port(), ListenOptions::default());
+    let address = reactor.local_addr(id.expect("listens")).expect("address");
+    let handle = reactor.handle();
+    let thread = std::thread::spawn(move || reactor.run());
+    let mut client = Client::connect(address);
+    client
+        .stream
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .expect("set");
+    for message in [&b"inline"[..], b"lane", b"blocking"] {
+        // It may be refused, and its answer may come late.
+        let _ = client.stream.write_all(&frame(message));
+        let mut answer = [0; 10];
+        let _ = client.stream.read(&mut answer);
+    }
+    let _timer = handle.after(Duration::ZERO, || {});
+    handle.drain(Duration::from_secs(1));
+    drop(client);
+    let outcome = thread.join();
+    let outcome = outcome.unwrap_or_else(|_| panic!("{what}: the reactor panicked"));
+    outcome.unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert_eq!(
+        (handle.metrics().panics, handle.is_alive()),
+        (0, false),
+        "{what}"
+    );
+    drop(notes);
 }

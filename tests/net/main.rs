@@ -13,6 +13,7 @@ mod isolation;
 mod lanes;
 mod limits;
 mod path;
+mod sessions;
 mod sockets;
 mod time;
 mod transports;

@@ -244,6 +244,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         match action {
             Action::Nothing => {}
             Action::StopReading => {
+                self.fail_calls(engine, CloseReason::Peer);
                 self.call_back(engine, |handler, cx, session| {
                     handler.on_finished(cx, session);
                 });
@@ -252,6 +253,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 self.stop_sends();
                 self.inbox.clear(&mut engine.pools);
                 self.stalled = None;
+                // No reply will be read any more.
+                let reason = self.life.reason().unwrap_or(CloseReason::Local);
+                self.fail_calls(engine, reason);
                 if self.timers.drain.is_none() {
                     let timer = Timer::Session(self.key, SessionTimer::Drain);
                     self.timers.drain = Some(engine.set_timer(self.config.drain_timeout, timer));
@@ -360,10 +364,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         waiting.fetch_sub(self.published, Ordering::Relaxed);
         self.out.open = false;
         let hooks = self.session.set_closed(reason);
-        for (_, mut waiting) in std::mem::take(&mut self.calls) {
-            engine.cancel_timer(&mut waiting.timer);
-            complete(engine, waiting.completion, Err(Error::Closed(reason)));
-        }
+        self.fail_calls(engine, reason);
         log::debug!("session={} event=close reason={reason}", self.session);
         engine.metrics.closed += 1;
         let shared = Arc::clone(&engine.shared);
@@ -378,6 +379,13 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             guard(&mut cx, |_| hook(reason));
         }
         reason
+    }
+
+    fn fail_calls(&mut self, engine: &mut Engine<H>, reason: CloseReason) {
+        for (_, mut waiting) in std::mem::take(&mut self.calls) {
+            engine.cancel_timer(&mut waiting.timer);
+            complete(engine, waiting.completion, Err(Error::Closed(reason)));
+        }
     }
 
     /// Whether a message waits here for room elsewhere.
@@ -527,3 +535,15 @@ fn add(counter: &AtomicU64, n: u64) {
 
 /// 2^32 divided by the golden ratio: spreads consecutive slots evenly.
 const GOLDEN: u32 = 0x9e37_79b9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_go_beyond_four_gib() {
+        let counter = AtomicU64::new(u64::from(u32::MAX));
+        add(&counter, 10);
+        assert_eq!(counter.load(Ordering::Relaxed), 4_294_967_305);
+    }
+}

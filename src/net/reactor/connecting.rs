@@ -25,7 +25,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         &mut self,
         id: ConnectorId,
         to: Endpoint,
-        options: ConnectOptions,
+        mut options: ConnectOptions,
     ) {
         if self.engine.draining {
             return;
@@ -45,6 +45,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         if plan.keeps_messages {
             self.engine.shared.keep_messages();
         }
+        options.connections = options.connections.min(self.engine.limits.sessions);
         let connector = Connector::new(to, options, session, plan);
         let links = connector.links.len();
         self.connectors.insert(id, connector);

@@ -128,8 +128,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// A reactor on a given network and clock.
     ///
     /// # Errors
-    /// When a worker thread cannot be started.
+    /// When a worker thread cannot be started; `InvalidInput` when there would be too many lanes or threads.
     pub fn with(config: Config, handler: H, mut driver: D, clock: C) -> io::Result<Self> {
+        config.workers.check()?;
         let now = clock.now();
         let mut alarm = None;
         if config.descriptor_tells_all {
