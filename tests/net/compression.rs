@@ -176,6 +176,31 @@ fn a_compressed_stream_cut_short_is_truncated() {
     }
 }
 
+/// What came in one read with the goodbye, or with what broke the stream, was thrown away.
+#[test]
+fn what_comes_with_the_end_of_a_stream_is_delivered() {
+    let compression = Compression::Deflate(DeflateLevel::Default);
+    let last_block = [3, 0];
+    let broken_block = [7];
+    for (end, reason) in [
+        (&last_block[..], CloseReason::Peer),
+        (&broken_block[..], CloseReason::Transport),
+    ] {
+        let (mut app, notes) = App::new();
+        let heard = app.notes.clone();
+        app.on_message = Box::new(move |_, _, message| {
+            heard.say(String::from_utf8_lossy(&message));
+        });
+        let server = Server::start(compressed(compression), (app, notes));
+        let mut client = server.client();
+        let wire = [&question(compression), end].concat();
+        client.stream.write_all(&wire).expect("send");
+        client.finish();
+        server.expect(|n| *n == Note::Text("?".into()));
+        assert_eq!(server.closed(), reason);
+    }
+}
+
 /// A few kilobytes that mean megabytes of empty frames: they are inflated as far as each turn's budget goes, so others
 /// are served in between.
 #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Stack {
     filled: usize,
     /// The socket has ended.
     eof: bool,
+    /// How it ended, to be told once what came before it has been taken.
+    end: Option<Result<(), LayerError>>,
     /// The lowest layer that can be used no more; those above it cannot either.
     broken: Option<usize>,
     said_goodbye: bool,
@@ -123,6 +125,9 @@ impl Stack {
         pools: &mut Pools,
     ) -> Received {
         self.filled = 0;
+        if let Some(end) = self.end.take() {
+            return end.map_or_else(Received::Broken, |()| Received::Finished);
+        }
         if self.broken.is_some() {
             return self.skip(wire, pools);
         }
@@ -158,9 +163,21 @@ impl Stack {
                 }
                 Ok(Progress::Hungry) if self.eof => return self.ended(0),
                 Ok(Progress::Hungry) => {}
-                Ok(Progress::Finished) => return Received::Finished,
-                Err(e) => return Received::Broken(e),
+                Ok(Progress::Finished) => return self.end(Ok(()), count),
+                Err(e) => return self.end(Err(e), count),
             }
+        }
+    }
+
+    /// The end, or first what came with it: of a stream that is something to be read, of a message only a part.
+    fn end(&mut self, end: Result<(), LayerError>, count: usize) -> Received {
+        if count == 0 || self.keeps_messages() {
+            return end.map_or_else(Received::Broken, |()| Received::Finished);
+        }
+        self.end = Some(end);
+        Received::Bytes {
+            count,
+            drained: false,
         }
     }
 

@@ -51,6 +51,10 @@ SCENARIOS = [
     Scenario("speed-echo", MIXED, {"compress": "speed"}),
     Scenario("best-echo", MIXED, {"compress": "best"}),
     Scenario("huffman-echo", MIXED, {"compress": "huffman"}),
+    *stream("tls", transport="tls"),
+    Scenario("tls-split", {"mode": "split", "messages": 40}, {"transport": "tls"}),
+    Scenario("tls-server-restarts", {"mode": "restart", "messages": 20}, {"transport": "tls"}, restart=True, counts=False),
+    Scenario("tls-zip-echo", MIXED, {"transport": "tls", "compress": "zip"}),
     # getty told to compress with "none" sends stored deflate blocks.
     Scenario("explicit-none-echo", {"messages": 20, "patience": "3000ms"}, getty={"compress": "explicit-none"}),
     Scenario("explicit-none-as-zip-echo", MIXED, getty={"compress": "explicit-none"}, ours={"compress": "zip"}),

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use seamio::net::{
-    Compression, Config, ConnectOptions, DeflateLevel, Endpoint, ListenOptions, SessionConfig,
+    ClientTls, Compression, Config, ConnectOptions, DeflateLevel, Endpoint, ListenOptions,
+    ServerTls, SessionConfig,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -31,6 +32,10 @@ struct Options {
     cron: Duration,
     /// Time without progress after which the client gives up.
     patience: Duration,
+    /// PEM files; empty where there is no encryption.
+    certificate: String,
+    key: String,
+    trusted: String,
 }
 
 /// What the client does.
@@ -87,6 +92,9 @@ impl Options {
                 .collect::<Result<_, _>>()?,
             cron: milliseconds(&take("cron", "0ms"))?,
             patience: milliseconds(&take("patience", "10000ms"))?,
+            certificate: take("certificate", ""),
+            key: take("key", ""),
+            trusted: take("trusted", ""),
         };
         match given.keys().next() {
             Some(unknown) => Err(format!("unknown flag {unknown}").into()),
@@ -95,7 +103,12 @@ impl Options {
     }
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
-        Ok(format!("{}://{}", self.transport, self.address).parse()?)
+        let path = if self.transport.starts_with("ws") {
+            "/echo"
+        } else {
+            ""
+        };
+        Ok(format!("{}://{}{path}", self.transport, self.address).parse()?)
     }
 
     fn config(&self) -> Config {
@@ -111,7 +124,11 @@ impl Options {
     }
 
     fn listening(&self) -> Result<ListenOptions, Failure> {
-        Ok(ListenOptions::default())
+        let mut options = ListenOptions::default();
+        if !self.certificate.is_empty() {
+            options.tls = Some(ServerTls::from_files(&self.certificate, &self.key)?);
+        }
+        Ok(options)
     }
 
     fn connecting(&self) -> Result<ConnectOptions, Failure> {
@@ -119,6 +136,9 @@ impl Options {
             connections: self.sessions,
             ..ConnectOptions::default()
         };
+        if !self.trusted.is_empty() {
+            options.tls = Some(ClientTls::trusting(&self.trusted)?);
+        }
         options.backoff.base = Duration::from_millis(50);
         options.backoff.cap = Duration::from_millis(500);
         Ok(options)

@@ -42,7 +42,7 @@ func (o *options) configure(session getty.Session, listener getty.EventListener)
 	// How long getty may take to notice that a session was closed; the TLS handshake runs under it too.
 	session.SetReadTimeout(200 * time.Millisecond)
 	if o.transport == "tls" || o.transport == "wss" {
-		session.SetReadTimeout(3 * time.Second)
+		session.SetReadTimeout(time.Second)
 	}
 	session.SetWaitTime(time.Second)
 	return nil
