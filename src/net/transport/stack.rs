@@ -75,6 +75,8 @@ impl Stack {
             below.bytes = self.early.split();
             self.pending = true;
         }
+        // The layers below will say it again when this one has used what came before.
+        self.end = None;
         self.layers.push(Level { layer, below });
     }
 
@@ -100,8 +102,13 @@ impl Stack {
             let established = self.layers.iter().all(|l| l.layer.is_established());
             match progress {
                 Err(e) => return Establish::Broken(e),
-                Ok(Progress::Finished) => return Establish::Broken(LayerError::Truncated),
+                Ok(Progress::Finished) if !established => {
+                    return Establish::Broken(LayerError::Truncated);
+                }
                 Ok(progress) if established => {
+                    if progress == Progress::Finished {
+                        self.end = Some(Ok(()));
+                    }
                     self.early_message = progress == Progress::Message;
                     self.pending = true;
                     return Establish::Done;
@@ -125,14 +132,14 @@ impl Stack {
         pools: &mut Pools,
     ) -> Received {
         self.filled = 0;
+        if !self.early.is_empty() || self.early_message {
+            return self.hand_early(buffer);
+        }
         if let Some(end) = self.end.take() {
             return end.map_or_else(Received::Broken, |()| Received::Finished);
         }
         if self.broken.is_some() {
             return self.skip(wire, pools);
-        }
-        if !self.early.is_empty() || self.early_message {
-            return self.hand_early(buffer);
         }
         let before = buffer.len();
         loop {

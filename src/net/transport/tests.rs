@@ -396,6 +396,28 @@ fn what_comes_with_the_end_of_the_handshake_is_not_lost() {
     }
 }
 
+/// A peer that asks and says goodbye in the flight that ends the handshake was taken for one that broke off.
+#[test]
+fn a_goodbye_with_the_end_of_the_handshake_is_told_after_what_came_before() {
+    for messages in [false, true] {
+        let [mut one, _two] = pair(10_000, |_| vec![twist(false, messages)]);
+        let arrived = [HELLO, &[2, !b'h', !b'i', 0]].concat();
+        one.transport
+            .stream()
+            .from
+            .borrow_mut()
+            .bytes
+            .extend(arrived);
+        one.turn();
+        assert!(one.finished);
+        if messages {
+            assert_eq!(one.messages, [b"hi".to_vec()]);
+        } else {
+            assert_eq!(&one.inbox[..], b"hi");
+        }
+    }
+}
+
 #[test]
 fn a_probe_without_an_answer_is_told() {
     let [mut one, _two] = pair(10_000, |_| vec![twist(false, false)]);
