@@ -15,8 +15,14 @@ struct Example {
 
 impl Example {
     fn start(name: &'static str, args: &[&str]) -> Example {
+        Example::start_with(name, &[], args)
+    }
+
+    fn start_with(name: &'static str, options: &[&str], args: &[&str]) -> Example {
         let mut child = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--example", name, "--"])
+            .args(["run", "--quiet", "--example", name])
+            .args(options)
+            .arg("--")
             .args(args)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::null())
@@ -143,6 +149,31 @@ fn shared_port_counts_every_connection() {
 fn spin_compares_both_strategies() {
     let text = run("spin");
     assert_says(&text, &["p99", "Block ", "Spin(1 ms) ", "polls and"]);
+}
+
+#[test]
+fn unix_echo_knows_who_asks() {
+    let text = run("unix_echo");
+    let phrases = [
+        "echo.sock, permissions 600",
+        "unix-1.0 unix:///",
+        "are Some(",
+        "path is gone",
+    ];
+    assert_says(&text, &phrases);
+}
+
+#[test]
+fn wss_chat_lets_everybody_hear() {
+    let text = Example::start_with("wss_chat", &["--features", "tls,ws"], &[]).finish();
+    assert_says(
+        &text,
+        &[
+            "Some(V1_3)",
+            "to Bob: Cid: hello from Cid",
+            "3 guests heard it all",
+        ],
+    );
 }
 
 /// An example without a test would rot.

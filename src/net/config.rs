@@ -352,7 +352,7 @@ impl Default for Budget {
 /// How to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenOptions {
-    /// Shown in logs and by sessions.
+    /// Shown in logs and by sessions. Empty, the default: the endpoint's scheme, such as `tcp`.
     pub name: String,
     /// Connections the kernel queues before they are accepted. Default 4096.
     pub backlog: u32,
@@ -380,7 +380,7 @@ pub struct ListenOptions {
 impl Default for ListenOptions {
     fn default() -> Self {
         ListenOptions {
-            name: "tcp".into(),
+            name: String::new(),
             backlog: 4096,
             reuse_port: false,
             only_v6: None,
@@ -399,7 +399,7 @@ impl Default for ListenOptions {
 /// How to connect, and to stay connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// Shown in logs and by sessions.
+    /// Shown in logs and by sessions. Empty, the default: the endpoint's scheme, such as `tcp`.
     pub name: String,
     /// Connections kept alive, at most [`Limits::sessions`]. Default 1.
     pub connections: usize,
@@ -426,7 +426,7 @@ pub struct ConnectOptions {
 impl Default for ConnectOptions {
     fn default() -> Self {
         ConnectOptions {
-            name: "tcp".into(),
+            name: String::new(),
             connections: 1,
             timeout: Duration::from_secs(3),
             #[cfg(feature = "tls")]

@@ -34,6 +34,16 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// What listeners and connectors are called that were given no other name: `tcp`, `wss` and so on.
+    pub(crate) fn name_or_scheme(&self, name: String) -> String {
+        if name.is_empty() {
+            let text = self.to_string();
+            text.split(':').next().unwrap_or_default().to_owned()
+        } else {
+            name
+        }
+    }
+
     /// The port it is reached at, if it has one.
     pub fn host_port(&self) -> Option<&HostPort> {
         match self {
@@ -232,6 +242,13 @@ pub enum Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_name_is_called_by_its_scheme() {
+        let endpoint: Endpoint = "wss://name:1/a".parse().expect("endpoint");
+        assert_eq!(endpoint.name_or_scheme(String::new()), "wss");
+        assert_eq!(endpoint.name_or_scheme("orders".into()), "orders");
+    }
 
     #[test]
     fn endpoints_parse_and_print() {

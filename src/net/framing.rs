@@ -1,8 +1,8 @@
-//! Two codecs that most programs begin with: frames with a length in front, and lines of text.
+//! Three codecs that most programs begin with: frames with a length in front, lines of text, and messages as they are.
 //!
-//! Both read whatever the peer sends without trusting it: nothing is reserved for an announced length before
+//! All read whatever the peer sends without trusting it: nothing is reserved for an announced length before
 //! [`SessionConfig::max_frame`](super::SessionConfig::max_frame) was checked, and no byte is looked at twice. Protocols with
-//! a richer head bring a [`Codec`] of their own; these two show how one is written (network.md A.3, B.14).
+//! a richer head bring a [`Codec`] of their own; these show how one is written (network.md A.3, B.14).
 
 use bytes::Bytes;
 
@@ -87,19 +87,20 @@ impl Codec for Lines {
         input: &mut Input<'_>,
     ) -> Result<Decoded<String>, CodecError> {
         let unread = input.as_slice();
-        let fresh = unread.get(*searched..).unwrap_or_default();
+        let from = std::mem::take(searched);
+        let fresh = unread.get(from..).unwrap_or_default();
         let Some(end) = fresh.iter().position(|b| *b == b'\n') else {
-            *searched = unread.len();
+            // A message with an end of its own does not go on.
+            *searched = if input.is_whole() { 0 } else { unread.len() };
             return Ok(Decoded::Need(unread.len() + 1));
         };
-        let end = *searched + end;
+        let end = from + end;
         let line = &unread[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let line = std::str::from_utf8(line)
             .map_err(|_| CodecError::malformed("a line that is not UTF-8"))?
             .to_owned();
         input.advance(end + 1);
-        *searched = 0;
         Ok(Decoded::Message(line))
     }
 
@@ -109,6 +110,45 @@ impl Codec for Lines {
         }
         output.put_slice(line.as_bytes());
         output.put_u8(b'\n');
+        Ok(())
+    }
+}
+
+/// Messages as they are, for transports that keep them apart: one WebSocket message or datagram each, without a frame around
+/// it. On a byte stream, which has no messages of its own, decoding is an error.
+///
+/// Text and binary messages of a WebSocket look alike here; what is sent as is in the options of its end.
+///
+/// ```
+/// use bytes::Bytes;
+/// use seamio::net::{Callbacks, Messages};
+///
+/// let echo = Callbacks::new(Messages).on_message(|cx, _, message: Bytes| {
+///     let _ = cx.send(&message);
+/// });
+/// // reactor.listen("udp://127.0.0.1:9000".parse()?, ListenOptions::default())?;
+/// # let _ = echo;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Messages;
+
+impl Codec for Messages {
+    type In = Bytes;
+    type Out = Bytes;
+    type State = ();
+
+    fn open(&self, _: &Peer) {}
+
+    fn decode(&self, _: &mut (), input: &mut Input<'_>) -> Result<Decoded<Bytes>, CodecError> {
+        if !input.is_whole() {
+            return Err(CodecError::malformed("a byte stream has no messages"));
+        }
+        let all = input.len();
+        Ok(Decoded::Message(input.take(all)))
+    }
+
+    fn encode(&self, message: &Bytes, output: &mut Output<'_>) -> Result<(), CodecError> {
+        output.append(message.clone());
         Ok(())
     }
 }
@@ -212,6 +252,38 @@ mod tests {
         }
         let lines = ["a".to_owned(), String::new()];
         assert_eq!(encoded(&Lines, &lines), b"a\n\n");
+    }
+
+    #[test]
+    fn messages_are_taken_as_they_are_where_there_are_any() {
+        let (mut unread, mut arena) = (BytesMut::from(&b"all of it"[..]), Arena::default());
+        let stream = Messages.decode(&mut (), &mut Input::new(&mut unread, &mut arena));
+        assert_eq!(
+            stream,
+            Err(CodecError::malformed("a byte stream has no messages"))
+        );
+        let mut whole = Input::new(&mut unread, &mut arena).whole();
+        let got = Messages.decode(&mut (), &mut whole);
+        let all = Bytes::from_static(b"all of it");
+        assert_eq!(got, Ok(Decoded::Message(all.clone())));
+        assert!(whole.is_empty());
+        assert_eq!(encoded(&Messages, &[all]), b"all of it");
+    }
+
+    /// What was remembered of a message that was dropped used to hide the line feed of the next one.
+    #[test]
+    fn a_dropped_message_is_forgotten() {
+        let (mut searched, mut arena) = (0, Arena::default());
+        for broken in [&b"no line feed"[..], b"\xff\xff\n"] {
+            let mut unread = BytesMut::from(broken);
+            let mut input = Input::new(&mut unread, &mut arena).whole();
+            let got = Lines.decode(&mut searched, &mut input);
+            assert!(!matches!(got, Ok(Decoded::Message(_))), "{got:?}");
+            let mut unread = BytesMut::from(&b"next\n"[..]);
+            let mut input = Input::new(&mut unread, &mut arena).whole();
+            let got = Lines.decode(&mut searched, &mut input);
+            assert_eq!(got, Ok(Decoded::Message("next".to_owned())));
+        }
     }
 
     #[test]

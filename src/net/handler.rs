@@ -76,6 +76,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
     fn on_finished(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>) {}
 
     /// Something went wrong; the session is about to close. What is sent here is flushed if the connection still works.
+    ///
+    /// Where messages have boundaries of their own (WebSocket, UDP), one that cannot be decoded is told here, as
+    /// [`Error::Codec`], and dropped; the session lives.
     fn on_error(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>, error: &Error) {}
 
     /// The session is gone. Exactly once per session that saw `on_open`.

@@ -213,7 +213,7 @@ pub use config::{
 pub use driver::{Clock, Driver, MioDriver, Monotonic};
 pub use endpoint::{Endpoint, HostPort, MalformedEndpoint, Origin, Peer, WsAddr};
 pub use error::{CloseReason, CodecError, Error, Refused, SendError, Sent};
-pub use framing::{LengthDelimited, Lines};
+pub use framing::{LengthDelimited, Lines, Messages};
 pub use handler::{Cx, Handler, In, Out, Route};
 pub use id::{ConnectorId, LaneId, ListenerId, SessionId};
 pub use lane::{Lane, LaneInput, Lanes};

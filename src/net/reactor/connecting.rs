@@ -30,6 +30,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         if self.engine.draining {
             return;
         }
+        options.name = to.name_or_scheme(options.name);
         let session = options
             .session
             .clone()

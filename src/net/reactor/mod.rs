@@ -178,7 +178,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     ///
     /// # Errors
     /// What the operating system says, or `InvalidInput` for an endpoint that is not an address.
-    pub fn listen(&mut self, at: Endpoint, options: ListenOptions) -> io::Result<ListenerId> {
+    pub fn listen(&mut self, at: Endpoint, mut options: ListenOptions) -> io::Result<ListenerId> {
+        options.name = at.name_or_scheme(options.name);
         let plan = Plan::serve(&at, &options)?;
         let address = match (&at, at.host_port()) {
             (Endpoint::Udp(_), Some(HostPort::Address(address))) => {
