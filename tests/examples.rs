@@ -152,6 +152,13 @@ fn spin_compares_both_strategies() {
 }
 
 #[test]
+fn udp_echo_is_answered() {
+    let text = run("udp_echo");
+    assert_says(&text, &["1000 questions, ", "server: "]);
+    assert!(!text.contains(" 0 answers"), "{text}");
+}
+
+#[test]
 fn unix_echo_knows_who_asks() {
     let text = run("unix_echo");
     let phrases = [

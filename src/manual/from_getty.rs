@@ -131,7 +131,7 @@
 //! | session closed, session blocked, self connect | [`SendError::Closed`], [`SendError::Full`], and a self-connection counts as a failed attempt |
 //! | `Read` returning (nil, 0, nil), (nil, n, nil), (pkg, n, nil), error | [`Decoded::Need`] of what is known, `Need(n)`, [`Decoded::Message`] with the bytes taken off, [`CodecError`] |
 //! | UDP and WebSocket: a bad message is dropped, the session lives | the same; it is told to `on_error` |
-//! | UDP packages with the peer's address | [`Endpoint`] `udp://`: the runtime's own types for a datagram and its sender |
+//! | UDP packages with the peer's address | [`Input::sender`](crate::net::Input::sender) for the codec; [`Cx::send`] answers the sender, [`Session::send_to`] any address |
 //! | `OnOpen`, `OnMessage`, `OnCron`, `OnError`, `OnClose` | [`Handler::on_open`], [`Handler::on_message`] or [`Lane::on_batch`], [`Handler::on_tick`], [`Handler::on_error`], [`Handler::on_close`] |
 //!
 //! # Inside
@@ -140,7 +140,7 @@
 //! |---|---|
 //! | a goroutine or two per session | one thread for all of them; an idle session costs no buffer and no wake-up |
 //! | a write for each package (since 1.4.1) | what a turn brings for a session leaves with one vectored write |
-//! | `connect-ping` datagrams | swallowed; sent if the options of a UDP connection ask for it |
+//! | `connect-ping` datagrams | swallowed; sent with [`ConnectOptions::connect_ping`] |
 //! | connect timeout 3 s, flat 500 ms sleep, linear steps | [`ConnectOptions::timeout`] 3 s, [`Backoff`] on the timing wheel, reset by the first frame of the peer |
 //! | accept errors | retried by timer when descriptors run out; the client sees a close, not a hang |
 //! | task pool `AddTask`, `AddTaskAlways`, `AddTaskBalance` | [`Route::Keyed`], [`Route::Lane`], [`Route::Blocking`]: bounded, and what has no room is not read |

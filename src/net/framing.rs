@@ -262,7 +262,7 @@ mod tests {
             stream,
             Err(CodecError::malformed("a byte stream has no messages"))
         );
-        let mut whole = Input::new(&mut unread, &mut arena).whole();
+        let mut whole = Input::new(&mut unread, &mut arena).whole(None);
         let got = Messages.decode(&mut (), &mut whole);
         let all = Bytes::from_static(b"all of it");
         assert_eq!(got, Ok(Decoded::Message(all.clone())));
@@ -276,11 +276,11 @@ mod tests {
         let (mut searched, mut arena) = (0, Arena::default());
         for broken in [&b"no line feed"[..], b"\xff\xff\n"] {
             let mut unread = BytesMut::from(broken);
-            let mut input = Input::new(&mut unread, &mut arena).whole();
+            let mut input = Input::new(&mut unread, &mut arena).whole(None);
             let got = Lines.decode(&mut searched, &mut input);
             assert!(!matches!(got, Ok(Decoded::Message(_))), "{got:?}");
             let mut unread = BytesMut::from(&b"next\n"[..]);
-            let mut input = Input::new(&mut unread, &mut arena).whole();
+            let mut input = Input::new(&mut unread, &mut arena).whole(None);
             let got = Lines.decode(&mut searched, &mut input);
             assert_eq!(got, Ok(Decoded::Message("next".to_owned())));
         }
