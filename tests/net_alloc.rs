@@ -1,5 +1,6 @@
-//! Inline echo, plain and compressed, allocates nothing per message once it is warm. The counting allocator is the whole process's, so this
-//! test has a process of its own; only allocations of the reactor's thread count.
+//! Nothing is allocated per message once the reactor is warm, plain or compressed, inline or in lanes, or from the first
+//! message on if it was prepared; idle sessions hold little. The counting allocator is the whole process's, so this test
+//! has a process of its own; only allocations of the reactor's thread count.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -17,6 +18,7 @@ thread_local! {
     static COUNTED: Cell<bool> = const { Cell::new(false) };
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
     static BYTES: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<i64> = const { Cell::new(0) };
 }
 
 fn note(bytes: usize) {
@@ -25,6 +27,15 @@ fn note(bytes: usize) {
         if counted.get() {
             ALLOCATIONS.with(|n| n.set(n.get() + 1));
             BYTES.with(|n| n.set(n.get() + bytes));
+            HELD.with(|n| n.set(n.get() + bytes as i64));
+        }
+    });
+}
+
+fn note_freed(bytes: usize) {
+    let _ = COUNTED.try_with(|counted| {
+        if counted.get() {
+            HELD.with(|n| n.set(n.get() - bytes as i64));
         }
     });
 }
@@ -38,11 +49,13 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        note_freed(layout.size());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note_freed(layout.size());
         note(size);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(pointer, layout, size) }
@@ -271,4 +284,193 @@ fn compressed_sessions_take_the_memory_that_is_documented() {
             "{compression:?}: {more}"
         );
     }
+}
+
+/// One turn with the thread's allocations counted.
+fn turn<H: Handler>(reactor: &mut Reactor<H>) {
+    COUNTED.set(true);
+    let outcome = reactor.poll_once(Some(Duration::from_millis(1)));
+    COUNTED.set(false);
+    outcome.expect("turn");
+}
+
+/// A reactor that listens, and where.
+fn listening<H: Handler>(config: Config, handler: H) -> (Reactor<H>, std::net::SocketAddr) {
+    let mut reactor = Reactor::new(config, handler).expect("reactor");
+    let at = "tcp://127.0.0.1:0".parse().expect("endpoint");
+    let id = reactor
+        .listen(at, ListenOptions::default())
+        .expect("listen");
+    let address = reactor.local_addr(id).expect("address");
+    (reactor, address)
+}
+
+fn clients<H: Handler>(
+    reactor: &mut Reactor<H>,
+    address: std::net::SocketAddr,
+    count: usize,
+) -> Vec<TcpStream> {
+    let connect = |_| TcpStream::connect(address).expect("connect");
+    let clients = (0..count).map(connect).collect();
+    while reactor.metrics().sessions < count as u64 {
+        turn(reactor);
+    }
+    clients
+}
+
+#[test]
+fn a_prepared_reactor_allocates_nothing_from_the_first_message_on() {
+    let config = Config {
+        prepare: Prepare {
+            sessions: 10,
+            timers: 40,
+            buffers: 10,
+        },
+        ..Config::default()
+    };
+    let (mut reactor, address) = listening(config, Echo);
+    let mut clients = clients(&mut reactor, address, 8);
+    ALLOCATIONS.set(0);
+    let bytes = burst(&[64, 1, 200, 300, 1000, 64]);
+    for _ in 0..5 {
+        for client in &mut clients {
+            let (first, second) = bytes.split_at(bytes.len() / 3);
+            client.write_all(first).expect("write");
+            turn(&mut reactor);
+            client.write_all(second).expect("write");
+        }
+        for client in &mut clients {
+            let mut echo = vec![0; bytes.len()];
+            client.set_nonblocking(true).expect("set");
+            let mut got = 0;
+            while got < echo.len() {
+                match client.read(&mut echo[got..]) {
+                    Ok(n) => got += n,
+                    Err(_) => turn(&mut reactor),
+                }
+            }
+            client.set_nonblocking(false).expect("set");
+            assert!(echo == bytes);
+        }
+    }
+    let frames = reactor.metrics().frames_in;
+    assert_eq!((frames, ALLOCATIONS.get()), (5 * 8 * 6, 0));
+}
+
+#[test]
+fn idle_sessions_hold_less_than_two_kilobytes() {
+    const SESSIONS: usize = 500;
+    let (mut reactor, address) = listening(Config::default(), Echo);
+    drop(clients(&mut reactor, address, 1));
+    while reactor.metrics().sessions > 0 {
+        turn(&mut reactor);
+    }
+    HELD.set(0);
+    let mut clients = clients(&mut reactor, address, SESSIONS);
+    let bytes = burst(&[100]);
+    for client in &mut clients {
+        client.write_all(&bytes).expect("write");
+    }
+    while reactor.metrics().frames_out < SESSIONS as u64 {
+        turn(&mut reactor);
+    }
+    for _ in 0..20 {
+        turn(&mut reactor);
+    }
+    let each = HELD.get() as usize / SESSIONS;
+    assert!(each < 2048, "{each} bytes per idle session");
+}
+
+/// Echoes in lanes, and calls back by timers.
+struct InLanes;
+
+struct EchoLane;
+
+impl Lane<InLanes> for EchoLane {
+    fn on_batch(
+        &mut self,
+        _: std::time::Instant,
+        batch: &mut std::collections::VecDeque<LaneInput<InLanes>>,
+        out: &mut Outbound<InLanes>,
+    ) {
+        for input in batch.drain(..) {
+            if let LaneInput::Message(from, message) = input {
+                out.send(from, &message).expect("encodes");
+            }
+        }
+    }
+}
+
+impl Handler for InLanes {
+    type Codec = LengthDelimited;
+    type Lane = EchoLane;
+    type Event = ();
+
+    fn codec(&self) -> &LengthDelimited {
+        &LengthDelimited
+    }
+
+    fn lane(&self, _: LaneId, _: Lanes<Self>) -> EchoLane {
+        EchoLane
+    }
+
+    fn on_open(
+        &self,
+        _: &mut Cx<'_, Self>,
+        _: &Session<Self>,
+        config: &mut SessionConfig,
+    ) -> Result<(), Refused> {
+        config.tick = Duration::from_millis(2);
+        Ok(())
+    }
+
+    fn on_message(&self, _: &mut Cx<'_, Self>, _: &Session<Self>, _: Bytes) {}
+}
+
+#[test]
+fn lanes_and_timers_allocate_nothing_once_warm() {
+    let config = Config {
+        workers: Workers {
+            lanes: 3,
+            ..Workers::default()
+        },
+        ..Config::default()
+    };
+    let (mut reactor, address) = listening(config, InLanes);
+    let handle = reactor.handle();
+    let fired = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&fired);
+    let _timer = handle.every(Duration::from_millis(1), move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    let mut clients = clients(&mut reactor, address, 8);
+    let bytes = burst(&[64; 16]);
+    let mut round = |reactor: &mut Reactor<InLanes>| {
+        for client in &mut clients {
+            client.write_all(&bytes).expect("write");
+        }
+        for client in &mut clients {
+            let mut echo = vec![0; bytes.len()];
+            client.set_nonblocking(true).expect("set");
+            let mut got = 0;
+            while got < echo.len() {
+                match client.read(&mut echo[got..]) {
+                    Ok(n) => got += n,
+                    Err(_) => turn(reactor),
+                }
+            }
+            client.set_nonblocking(false).expect("set");
+        }
+    };
+    for _ in 0..50 {
+        round(&mut reactor);
+    }
+    let ticks = |reactor: &Reactor<InLanes>| reactor.metrics().timer_fires;
+    ALLOCATIONS.set(0);
+    let (before, fires) = (reactor.metrics().lane_messages, ticks(&reactor));
+    while reactor.metrics().lane_messages - before < 5000 || ticks(&reactor) - fires < 50 {
+        round(&mut reactor);
+    }
+    assert!(fired.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    assert_eq!(ALLOCATIONS.get(), 0, "5000 messages and 50 timers");
 }

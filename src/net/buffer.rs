@@ -53,6 +53,20 @@ impl PacketPool {
     }
 }
 
+impl Pools {
+    /// Fills each pool with `buffers` buffers, as far as it may keep them.
+    pub(crate) fn prepare(&mut self, buffers: usize) {
+        for pool in [
+            &mut self.scratches,
+            &mut self.spares,
+            &mut self.chunks,
+            &mut self.tails,
+        ] {
+            pool.prepare(buffers);
+        }
+    }
+}
+
 /// Buffers of one size class.
 #[derive(Debug)]
 pub(crate) struct BufferPool {
@@ -70,6 +84,17 @@ impl BufferPool {
             free: VecDeque::new(),
             capacity,
             limit: bytes / capacity,
+        }
+    }
+
+    fn prepare(&mut self, buffers: usize) {
+        let buffers = buffers.min(self.limit);
+        self.free.reserve(buffers);
+        while self.free.len() < buffers {
+            let mut buffer = BytesMut::with_capacity(self.capacity);
+            // The first piece split off makes the header that all later ones share.
+            drop(buffer.split_to(0));
+            self.give(buffer);
         }
     }
 

@@ -351,6 +351,11 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
+    /// Takes the memory of the first pieces now.
+    pub(crate) fn prepare(&mut self) {
+        drop(self.copy(&[0]));
+    }
+
     fn copy(&mut self, bytes: &[u8]) -> Bytes {
         if self.chunk.capacity() < bytes.len() && !self.chunk.try_reclaim(ARENA_CHUNK) {
             self.chunk = BytesMut::with_capacity(ARENA_CHUNK);

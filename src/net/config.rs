@@ -37,6 +37,33 @@ pub struct Config {
     /// host that has taken its first turn may sleep on it alone. Costs a system call when the next timer changes. Linux
     /// only. Default off.
     pub descriptor_tells_all: bool,
+    /// Memory taken at the start instead of when it is first needed.
+    pub prepare: Prepare,
+}
+
+/// Memory taken at the start, for hosts that cannot have an allocation while they run. A number too small costs
+/// allocations later, nothing else; one too large costs memory. All zero by default, each at most 1,048,576.
+///
+/// Opening a session allocates all the same, and so does what the handler and the codec do. What a session then receives
+/// and sends in frames below 4 KiB does not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Prepare {
+    /// Sessions, connection attempts and listeners at once.
+    pub sessions: usize,
+    /// Timers at once. A session has one each for `tick`, `idle_timeout`, a stalled peer and its own close.
+    pub timers: usize,
+    /// Sessions that have bytes waiting in both directions at once: about 116 KiB each, within [`Limits::pool`].
+    pub buffers: usize,
+}
+
+impl Prepare {
+    pub(crate) fn at_most(self, most: usize) -> Prepare {
+        Prepare {
+            sessions: self.sessions.min(most),
+            timers: self.timers.min(most),
+            buffers: self.buffers.min(most),
+        }
+    }
 }
 
 /// Settings of one session.

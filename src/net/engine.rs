@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::blocking::Blocking;
 use super::buffer::Pools;
 use super::codec::{Arena, Link};
-use super::config::{Budget, Limits};
+use super::config::{Budget, Limits, Prepare};
 use super::error::CloseReason;
 use super::handler::Handler;
 use super::lane::Gather;
@@ -98,6 +98,19 @@ impl<H: Handler> Engine<H> {
             limits,
             buffered: 0,
             draining: false,
+        }
+    }
+
+    /// Takes memory now that would be taken later. Nothing may have been done yet.
+    pub(crate) fn prepare(&mut self, prepare: &Prepare) {
+        self.wheel = Wheel::with_capacity(prepare.timers);
+        self.ready.reserve(prepare.sessions);
+        self.dirty.reserve(prepare.sessions);
+        self.dead.reserve(prepare.sessions);
+        self.starved.reserve(prepare.sessions);
+        if prepare.buffers > 0 {
+            self.pools.prepare(prepare.buffers);
+            self.arena.prepare();
         }
     }
 

@@ -208,7 +208,7 @@ pub use codec::{Codec, Decoded, Input, Output, Reserved};
 pub use config::DeflateLevel;
 pub use config::{
     Backoff, Budget, Compression, Config, ConnectOptions, Growth, IdleStrategy, Keepalive, Limits,
-    ListenOptions, Overflow, SessionConfig, Workers,
+    ListenOptions, Overflow, Prepare, SessionConfig, Workers,
 };
 pub use driver::{Clock, Driver, MioDriver, Monotonic};
 pub use endpoint::{Endpoint, HostPort, MalformedEndpoint, Origin, Peer, WsAddr};

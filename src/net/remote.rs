@@ -87,6 +87,8 @@ pub(crate) struct Resolved {
 pub(crate) enum TimerFn {
     Once(Box<dyn FnOnce() + Send>),
     Every(Duration, Box<dyn FnMut() + Send>),
+    /// Its function runs at this moment.
+    Running,
 }
 
 pub(crate) type SocketFn = Box<dyn FnOnce(&SockRef<'_>) + Send>;

@@ -56,6 +56,12 @@ struct Entry<T> {
 }
 
 impl<T> Slots<T> {
+    /// Room for so many values before more has to be found.
+    pub(crate) fn reserve(&mut self, values: usize) {
+        self.entries.reserve(values);
+        self.free.reserve(values);
+    }
+
     pub(crate) fn new() -> Self {
         Slots {
             entries: Vec::new(),

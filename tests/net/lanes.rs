@@ -354,3 +354,31 @@ fn the_elastic_pool_grows_to_its_cap_and_pauses_beyond_its_queue() {
     assert_eq!(most.load(Ordering::SeqCst), 4);
     assert!(server.handle.metrics().lane_pauses > 0);
 }
+
+/// Two threads, three lanes, twenty sessions: each session hears its echoes in the order of its requests.
+#[test]
+fn lanes_on_threads_keep_the_order_of_each_session() {
+    let (mut app, notes) = App::new();
+    app.route = Box::new(|s, _| Route::Keyed(s.id().as_u64()));
+    let server = Server::start(workers(2, 3, 16), (app, notes));
+    let talking: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = server.client();
+            std::thread::spawn(move || {
+                for burst in 0..20u32 {
+                    let numbers = burst * 30..(burst + 1) * 30;
+                    for number in numbers.clone() {
+                        client.send(&number.to_be_bytes());
+                    }
+                    for number in numbers {
+                        assert_eq!(client.receive(), number.to_be_bytes());
+                    }
+                }
+            })
+        })
+        .collect();
+    talking
+        .into_iter()
+        .for_each(|t| t.join().expect("in order"));
+    assert_eq!(server.handle.metrics().lane_messages, 12_000);
+}

@@ -35,7 +35,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::config::{Config, ConnectOptions, IdleStrategy, ListenOptions, SessionConfig};
+use super::config::{
+    Config, ConnectOptions, IdleStrategy, ListenOptions, PLACES_MAX, SessionConfig,
+};
 use super::connection::Connection;
 use super::connector::{Connecting, Connector};
 use super::driver::SocketOptions;
@@ -72,6 +74,8 @@ pub struct Reactor<H: Handler, D: Driver = MioDriver, C: Clock = Monotonic> {
     resolver: Resolver,
     /// The lanes, when no worker has them.
     inline: Vec<LaneRunner<H>>,
+    /// Those of them that have work, while a turn runs them.
+    lanes_ready: Vec<usize>,
     workers: Workers,
     idle: IdleStrategy,
     session_config: SessionConfig,
@@ -150,17 +154,23 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         } else {
             0..0
         };
+        let prepare = config.prepare.at_most(PLACES_MAX);
+        let mut engine = Engine::new(&shared, config.budget, config.workers.blocking, now);
+        engine.prepare(&prepare);
+        let mut slots = Slots::new();
+        slots.reserve(prepare.sessions);
         Ok(Reactor {
-            slots: Slots::new(),
+            slots,
             driver,
             clock,
-            engine: Engine::new(&shared, config.budget, config.workers.blocking, now),
+            engine,
             remote,
-            events: Vec::new(),
+            events: Vec::with_capacity(prepare.sessions.min(EVENTS_KEPT)),
             listeners: BTreeMap::new(),
             connectors: BTreeMap::new(),
             resolver: Resolver::default(),
             inline: inline.filter_map(|lane| open_lane(&shared, lane)).collect(),
+            lanes_ready: Vec::new(),
             workers,
             idle: config.idle,
             session_config: config.session,
@@ -414,6 +424,9 @@ fn socket_options(session: &SessionConfig) -> SocketOptions {
         send_buffer: session.send_buffer,
     }
 }
+
+/// Readiness reports room is prepared for at most.
+const EVENTS_KEPT: usize = 16 << 10;
 
 /// How long a dropped reactor waits for its workers.
 const JOIN_PATIENCE: Duration = Duration::from_secs(3);

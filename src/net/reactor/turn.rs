@@ -350,20 +350,27 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     }
 
     fn fire_app(&mut self, id: u64, due: Tick) {
-        match self.engine.app_timers.remove(&id) {
-            Some((_, TimerFn::Once(f))) => self.guarded(|_| f()),
-            Some((_, TimerFn::Every(period, mut f))) => {
+        let Some((_, waiting)) = self.engine.app_timers.get_mut(&id) else {
+            return;
+        };
+        // Its place stays while it runs: to give it up and take it again would allocate.
+        match std::mem::replace(waiting, TimerFn::Running) {
+            TimerFn::Once(f) => {
+                self.engine.app_timers.remove(&id);
+                self.guarded(|_| f());
+            }
+            TimerFn::Every(period, mut f) => {
                 // From the moment it was due, so that it does not drift; a late one is not made up for.
                 let due = self.engine.shared.epoch + Duration::from_millis(due.0);
                 let next = later(due, period);
                 let next = next.max(self.engine.now);
                 let timer = self.engine.set_timer_at(next, Timer::App(id));
                 self.guarded(|_| f());
-                self.engine
-                    .app_timers
-                    .insert(id, (timer, TimerFn::Every(period, f)));
+                if let Some(place) = self.engine.app_timers.get_mut(&id) {
+                    *place = (timer, TimerFn::Every(period, f));
+                }
             }
-            None => {}
+            TimerFn::Running => {}
         }
     }
 
@@ -379,9 +386,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let mut inline = std::mem::take(&mut self.inline);
         let now = self.engine.now;
         let has_work = |runner: &LaneRunner<H>| runner.has_work(&shared.lanes, now);
-        let mut ready: Vec<usize> = (0..inline.len())
-            .filter(|i| has_work(&inline[*i]))
-            .collect();
+        let mut ready = std::mem::take(&mut self.lanes_ready);
+        ready.clear();
+        ready.extend((0..inline.len()).filter(|i| has_work(&inline[*i])));
         self.driver.schedule_lanes(&mut ready);
         for lane in &ready {
             let runner = &mut inline[*lane];
@@ -396,7 +403,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             }
         }
         self.inline = inline;
-        batches > 0 || !ready.is_empty()
+        let worked = batches > 0 || !ready.is_empty();
+        self.lanes_ready = ready;
+        worked
     }
 
     /// Writes each session that has something, once.
