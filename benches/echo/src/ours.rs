@@ -1,7 +1,8 @@
 //! Our own echo, over the public API of the runtime.
 //!
-//! `ours [--workers N] [--spin] [--listen 127.0.0.1:0]`. Without workers messages are handled inline; with them each
-//! goes to the lane of its session. A line on standard input prints the reactor's counters as one line of JSON.
+//! `ours [--workers N] [--spin] [--tell] [--listen 127.0.0.1:0]`. Without workers messages are handled inline; with them
+//! each goes to the lane of its session. With `--tell` a thread answers each line of standard input with the reactor's
+//! counters, as one line of JSON.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
@@ -27,8 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = reactor.listen(at.parse()?, ListenOptions::default())?;
     let at = reactor.local_addr(listener).ok_or("closed")?;
     println!("listening on {at}");
-    let handle = reactor.handle();
-    std::thread::spawn(move || tell(&handle));
+    if arguments.has("--tell") {
+        let handle = reactor.handle();
+        std::thread::spawn(move || tell(&handle));
+    }
     Ok(reactor.run()?)
 }
 
