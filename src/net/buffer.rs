@@ -123,8 +123,8 @@ impl BufferPool {
     }
 }
 
-/// Size of a read.
-pub(crate) const SCRATCH: usize = 64 << 10;
+/// Room for a read of 64 KiB behind what the last one left.
+pub(crate) const SCRATCH: usize = 80 << 10;
 pub(crate) const SPARE: usize = 32 << 10;
 pub(crate) const CHUNK: usize = 4 << 10;
 pub(crate) const TAIL: usize = 16 << 10;

@@ -166,6 +166,7 @@ impl<'a> Input<'a> {
     ///
     /// # Panics
     /// When fewer are there, which closes the session.
+    #[inline]
     pub fn advance(&mut self, n: usize) {
         self.unread.advance(n);
     }
@@ -175,6 +176,7 @@ impl<'a> Input<'a> {
     ///
     /// # Panics
     /// When fewer are there, which closes the session.
+    #[inline]
     pub fn take(&mut self, n: usize) -> Bytes {
         if n <= COPY_MAX {
             let piece = self.arena.copy(&self.unread[..n]);
@@ -210,16 +212,19 @@ impl<'a> Input<'a> {
     }
 
     /// Everything unread.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         self.unread
     }
 
     /// Number of unread bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.unread.len()
     }
 
     /// Whether nothing is unread.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.unread.is_empty()
     }
@@ -272,6 +277,7 @@ impl<'a> Output<'a> {
     }
 
     /// Appends bytes.
+    #[inline]
     pub fn put_slice(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -287,6 +293,7 @@ impl<'a> Output<'a> {
     }
 
     /// Appends a number, most significant byte first.
+    #[inline]
     pub fn put_u32(&mut self, n: u32) {
         self.bytes.put_u32(n);
     }
@@ -309,6 +316,7 @@ impl<'a> Output<'a> {
     }
 
     /// Appends a payload that exists already. Large ones are linked, not copied.
+    #[inline]
     pub fn append(&mut self, payload: Bytes) {
         if payload.len() < LINK_MIN {
             self.bytes.extend_from_slice(&payload);

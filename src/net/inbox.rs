@@ -1,6 +1,6 @@
 //! Bytes of a session received and not yet decoded (network.md B.13).
 //!
-//! Sockets are read into 64 KiB buffers all sessions share. A session keeps memory of its own only for an unfinished
+//! Sockets are read into 80 KiB buffers all sessions share: 64 KiB for a read, beside the rest of an unfinished frame. A session keeps memory of its own only for an unfinished
 //! frame, right-sized; a frame larger than 64 KiB gets a buffer that grows with what has arrived, so that announcing a
 //! large frame costs the peer as much as it costs us.
 
@@ -94,7 +94,7 @@ impl Inbox {
 }
 
 /// Least room worth a read.
-const READ_MIN: usize = 16 << 10;
+pub(crate) const READ_MIN: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -97,6 +97,7 @@ impl Lifecycle {
     }
 
     /// Whether messages of the peer are wanted.
+    #[inline]
     pub(crate) fn receives(&self) -> bool {
         self.phase == Phase::Open
     }

@@ -53,6 +53,7 @@ enum Segment {
 
 impl Outbox {
     /// The buffer small messages are encoded into. It has memory once this was called.
+    #[inline]
     pub(crate) fn tail(&mut self, pool: &mut BufferPool) -> &mut BytesMut {
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
@@ -70,6 +71,7 @@ impl Outbox {
     }
 
     /// Everything appended since the last message is one message, for `to` if its session does not say.
+    #[inline]
     pub(crate) fn end_message(&mut self, to: Option<SocketAddr>) {
         let len = self.len();
         if let Some(marks) = &mut self.marks {
@@ -242,32 +244,36 @@ impl Outbox {
                 offered,
                 slices: 1,
             }
+        } else if self.segments.len() < SLICES_FEW {
+            self.write_pieces::<SLICES_FEW>(sink)?
         } else {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut count = 0;
-            let mut offered = 0;
-            let pieces = self
-                .segments
-                .iter()
-                .map(Segment::bytes)
-                .chain([&self.tail[..]]);
-            for piece in pieces.filter(|p| !p.is_empty()).take(SLICES_MAX) {
-                slices[count] = IoSlice::new(piece);
-                offered += piece.len();
-                count += 1;
-            }
-            let bytes = match &slices[..count] {
-                [only] => sink.write(only)?,
-                several => sink.write_vectored(several)?,
-            };
-            Written {
-                bytes,
-                offered,
-                slices: count,
-            }
+            self.write_pieces::<SLICES_MAX>(sink)?
         };
         self.advance(written.bytes, pool);
         Ok(written)
+    }
+
+    /// Offers the first `N` pieces at once. Most often there are few, and even an empty list costs its length.
+    fn write_pieces<const N: usize>(&self, sink: &mut impl Sink) -> io::Result<Written> {
+        let mut slices = [IoSlice::new(&[]); N];
+        let mut count = 0;
+        let mut offered = 0;
+        let segments = self.segments.iter().map(Segment::bytes);
+        let pieces = segments.chain([&self.tail[..]]);
+        for piece in pieces.filter(|p| !p.is_empty()).take(N) {
+            slices[count] = IoSlice::new(piece);
+            offered += piece.len();
+            count += 1;
+        }
+        let bytes = match &slices[..count] {
+            [only] => sink.write(only)?,
+            several => sink.write_vectored(several)?,
+        };
+        Ok(Written {
+            bytes,
+            offered,
+            slices: count,
+        })
     }
 
     /// Gives the memory back once everything was sent.
@@ -278,11 +284,13 @@ impl Outbox {
     }
 
     /// Bytes waiting.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.segment_bytes + self.tail.len()
     }
 
     /// Whether nothing waits, not even an empty message.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0 && self.messages() == 0
     }
@@ -350,6 +358,9 @@ const GATHERED_KEPT_MAX: usize = 64 << 10;
 
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
+
+/// Slices of most vectored writes.
+const SLICES_FEW: usize = 8;
 
 /// A tail this long is sealed before the next message, so that it need not grow and never has to be moved.
 const TAIL_FULL: usize = TAIL - LINK_MIN;

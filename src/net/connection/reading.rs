@@ -10,6 +10,7 @@ use crate::net::driver::Stream;
 use crate::net::engine::Engine;
 use crate::net::error::{CloseReason, CodecError, Error};
 use crate::net::handler::{Cx, Handler, In, Route};
+use crate::net::inbox::READ_MIN;
 use crate::net::lifecycle::Incident;
 use crate::net::shared::Shared;
 use crate::net::transport::Received;
@@ -74,6 +75,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 Some(count) => {
                     let cost = count.max(self.transport.filled());
                     read_left = read_left.saturating_sub(cost);
+                    if read_left < READ_MIN {
+                        read_left = 0; // a few bytes more are not worth a call
+                    }
                 }
                 None => break,
             }

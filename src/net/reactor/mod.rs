@@ -331,16 +331,15 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         if leftover {
             return Some(Duration::ZERO);
         }
-        let now = self.clock.now();
-        if self
-            .inline
-            .iter()
-            .any(|lane| lane.has_work(&engine.shared.lanes, now))
-        {
-            return Some(Duration::ZERO);
+        if !self.inline.is_empty() {
+            let now = self.clock.now();
+            let has_work = |lane: &LaneRunner<H>| lane.has_work(&engine.shared.lanes, now);
+            if self.inline.iter().any(has_work) {
+                return Some(Duration::ZERO);
+            }
         }
         let deadline = self.next_deadline();
-        deadline.map(|at| at.saturating_duration_since(now))
+        deadline.map(|at| at.saturating_duration_since(self.clock.now()))
     }
 
     /// When the next timer fires or the next lane wants to be called.
