@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::buffer::Pools;
 use super::config::PLACES_MAX;
 use super::handler::{Handler, In};
 use super::lane::panic_text;
@@ -19,6 +20,8 @@ use super::remote::Remote;
 use super::session::Session;
 use super::shared::Shared;
 use super::slots::Key;
+use super::transport::Stack;
+use super::transport::layer::LayerError;
 
 /// The reactor's end of the pool.
 pub(crate) struct Blocking<H: Handler> {
@@ -41,7 +44,12 @@ struct Pool<H: Handler> {
     draining: AtomicBool,
 }
 
-type Job<H> = (Session<H>, In<H>);
+/// What a thread of the pool is given.
+enum Job<H: Handler> {
+    Message(Session<H>, In<H>),
+    /// The arithmetic of a handshake.
+    Handshake(Key, Box<Stack>),
+}
 
 impl<H: Handler> Blocking<H> {
     pub(crate) fn new(shared: &Arc<Shared<H>>, cap: usize) -> Self {
@@ -66,18 +74,36 @@ impl<H: Handler> Blocking<H> {
     /// Queues a message, or gives it back when there is no room.
     pub(crate) fn submit(&mut self, session: &Session<H>, message: In<H>) -> Result<(), In<H>> {
         if self.pool.cap == 0 {
-            self.pool.work(session.clone(), message);
+            self.pool.handle(session, message);
             return Ok(());
         }
+        match self.queue(Job::Message(session.clone(), message)) {
+            Err(Job::Message(_, message)) => Err(message),
+            _ => Ok(()),
+        }
+    }
+
+    /// Queues the arithmetic of a handshake, or gives it back when there is no room.
+    pub(crate) fn shake_hands(&mut self, key: Key, stack: Box<Stack>) -> Result<(), Box<Stack>> {
+        if self.pool.cap == 0 {
+            return Err(stack);
+        }
+        match self.queue(Job::Handshake(key, stack)) {
+            Err(Job::Handshake(_, stack)) => Err(stack),
+            _ => Ok(()),
+        }
+    }
+
+    fn queue(&mut self, job: Job<H>) -> Result<(), Job<H>> {
         self.pool.pending.fetch_add(1, Ordering::SeqCst);
-        match self.jobs.try_send((session.clone(), message)) {
+        match self.jobs.try_send(job) {
             Ok(()) => {
                 self.grow();
                 Ok(())
             }
-            Err(TrySendError::Full((_, message)) | TrySendError::Disconnected((_, message))) => {
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
                 self.pool.pending.fetch_sub(1, Ordering::SeqCst);
-                Err(message)
+                Err(job)
             }
         }
     }
@@ -139,13 +165,13 @@ fn serve<H: Handler>(pool: &Pool<H>) {
         let job = pool.jobs.recv_timeout(IDLE_MAX);
         pool.idle.fetch_sub(1, Ordering::SeqCst);
         // A job sent while this thread still counted as idle started no other thread: look once more.
-        let Some((session, message)) = job.ok().or_else(|| pool.jobs.try_recv().ok()) else {
+        let Some(job) = job.ok().or_else(|| pool.jobs.try_recv().ok()) else {
             if pool.leave() {
                 return;
             }
             continue;
         };
-        pool.work(session, message);
+        pool.work(job);
         let left = pool.pending.fetch_sub(1, Ordering::SeqCst) - 1;
         fence(Ordering::SeqCst);
         let notice = pool.is_roomy()
@@ -179,9 +205,23 @@ impl<H: Handler> Pool<H> {
         self.jobs.len() <= self.shared.limits.blocking_queue.min(PLACES_MAX) / 2
     }
 
-    fn work(&self, session: Session<H>, message: In<H>) {
+    fn work(&self, job: Job<H>) {
+        match job {
+            Job::Message(session, message) => self.handle(&session, message),
+            Job::Handshake(key, mut stack) => {
+                // Its buffers come from nowhere and go back to the reactor with it.
+                let mut pools = Pools::new(0);
+                let advance = catch_unwind(AssertUnwindSafe(|| stack.advance(&mut pools)))
+                    .unwrap_or_else(|panic| Err(LayerError::Handshake(panic_text(&*panic).into())));
+                let back = Remote::Handshaken(key, stack, advance);
+                let _ = self.shared.remote.push_always(back);
+            }
+        }
+    }
+
+    fn handle(&self, session: &Session<H>, message: In<H>) {
         let handler = &self.shared.handler;
-        let work = || handler.on_blocking(&session, message);
+        let work = || handler.on_blocking(session, message);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
             let text = panic_text(&*panic);
             let _ = self
@@ -210,7 +250,9 @@ mod tests {
         let session = fixture::session(&shared, Slots::new().insert(()));
         assert!(blocking.submit(&session, ()).is_ok());
         assert!(!blocking.pool.leave(), "it has to stay");
-        let (session, ()) = blocking.pool.jobs.try_recv().expect("the job");
+        let Ok(Job::Message(session, ())) = blocking.pool.jobs.try_recv() else {
+            panic!("the job");
+        };
         assert!(session.is_open());
         assert!(blocking.pool.leave());
         assert_eq!(blocking.pool.threads.load(Ordering::SeqCst), 0);

@@ -216,6 +216,9 @@ pub struct Workers {
     /// Most threads of the elastic pool behind `Route::Blocking`. 0, the default: such messages are
     /// handled on the reactor's thread, which only a simulation wants.
     pub blocking: usize,
+    /// Let the elastic pool do the arithmetic of handshakes, up to a millisecond each, so that a storm of them delays no
+    /// session that is established. Without threads in that pool it has no effect. Default off.
+    pub handshakes: bool,
     /// How long a worker without work spins before it sleeps. Zero, the default, where cores are few.
     pub spin: Duration,
 }
@@ -263,6 +266,7 @@ impl Default for Workers {
             lanes: 0,
             lane_depth: 8192,
             blocking: 0,
+            handshakes: false,
             spin: Duration::ZERO,
         }
     }

@@ -16,6 +16,8 @@ use super::id::{ConnectorId, SessionId};
 use super::outbound::OutBatch;
 use super::pending::Completion;
 use super::reactor::Listening;
+use super::slots::Key;
+use super::transport::{Advance, Stack};
 
 /// One item of the reactor's queue.
 pub(crate) enum Remote<H: Handler> {
@@ -40,6 +42,8 @@ pub(crate) enum Remote<H: Handler> {
     LaneFailed(usize, String),
     /// The elastic pool has room again.
     BlockingRoom,
+    /// The elastic pool has gone on with a handshake.
+    Handshaken(Key, Box<Stack>, Advance),
     Listen(Box<(Endpoint, ListenOptions, Completion<Listening>)>),
     Connect(Box<(ConnectorId, Endpoint, ConnectOptions)>),
     Disconnect(ConnectorId),

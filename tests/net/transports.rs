@@ -92,6 +92,10 @@ fn start(
 
 /// A reactor without a listener of use, whose sessions send `frames` at once and collect what comes back.
 fn client(frames: Vec<Vec<u8>>) -> (Server, Arc<Mutex<Vec<Vec<u8>>>>) {
+    client_of(frames, Config::default())
+}
+
+fn client_of(frames: Vec<Vec<u8>>, config: Config) -> (Server, Arc<Mutex<Vec<Vec<u8>>>>) {
     let (mut app, notes) = App::new();
     let got: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let (all, collected) = (frames.len(), Arc::clone(&got));
@@ -109,7 +113,7 @@ fn client(frames: Vec<Vec<u8>>) -> (Server, Arc<Mutex<Vec<Vec<u8>>>>) {
             session.close();
         }
     });
-    (Server::start(Config::default(), (app, notes)), got)
+    (Server::start(config, (app, notes)), got)
 }
 
 #[test]
@@ -151,6 +155,36 @@ fn frames_come_back_in_order_and_both_ends_close_properly() {
                 way.compression
             );
         }
+    }
+}
+
+#[test]
+fn handshakes_may_be_worked_out_on_other_threads() {
+    let workers = Workers {
+        blocking: 2,
+        handshakes: true,
+        ..Workers::default()
+    };
+    for way in ways() {
+        let config = Config {
+            workers,
+            ..Config::default()
+        };
+        let (server, to) = start(&way, App::new(), config.clone());
+        let frames = mixed(7, 20);
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let (client, got) = client_of(frames.clone(), config.clone());
+                client.handle.connect(to.clone(), way.connect.clone());
+                (client, got)
+            })
+            .collect();
+        for (client, got) in clients {
+            assert_eq!(client.closed(), CloseReason::Local, "{to}");
+            assert!(*got.lock().expect("lock") == frames, "{to}");
+        }
+        let metrics = server.handle.metrics();
+        assert_eq!(metrics.handshake_failures, 0, "{to}");
     }
 }
 

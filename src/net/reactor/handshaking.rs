@@ -18,7 +18,7 @@ use crate::net::handler::Handler;
 use crate::net::id::ConnectorId;
 use crate::net::slots::Key;
 use crate::net::transport::plan::{Plan, Setting};
-use crate::net::transport::{Establish, Received, Transport};
+use crate::net::transport::{Advance, Establish, Received, Stack, Transport};
 use crate::net::wheel::TimerId;
 
 /// A stream with an unfinished handshake.
@@ -32,6 +32,10 @@ pub(super) struct Handshake<S> {
     pub(super) queued: bool,
     /// It failed; only the last word is still on its way.
     failed: bool,
+    /// A client's first word has been said.
+    spoke: bool,
+    /// The elastic pool has its layers.
+    lent: bool,
 }
 
 impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
@@ -76,6 +80,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             timer,
             queued: true,
             failed: false,
+            spoke: false,
+            lent: false,
         };
         self.slots.put(key, Slot::Handshake(Box::new(handshake)));
         self.handshakes += 1;
@@ -105,8 +111,65 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         if handshake.failed {
             return self.wait_for_end(key);
         }
+        if handshake.lent {
+            // The next read follows when the layers are back.
+            return;
+        }
         self.engine.metrics.reads += 1;
-        match handshake.transport.establish(&mut self.engine.pools) {
+        if self.lends_handshakes {
+            return self.feed_handshake(key);
+        }
+        let outcome = handshake.transport.establish(&mut self.engine.pools);
+        self.conclude_handshake(key, outcome);
+    }
+
+    /// Reads, and lets the elastic pool see what it means.
+    fn feed_handshake(&mut self, key: Key) {
+        let Some(Slot::Handshake(handshake)) = self.slots.get_mut(key) else {
+            return;
+        };
+        // A client speaks first.
+        let speaks = handshake.link.is_some() && !std::mem::replace(&mut handshake.spoke, true);
+        let pools = &mut self.engine.pools;
+        if !speaks && let Some(outcome) = handshake.transport.feed_handshake(pools) {
+            return self.conclude_handshake(key, outcome);
+        }
+        let Some(stack) = handshake.transport.lend_layers() else {
+            return;
+        };
+        match self.engine.blocking.shake_hands(key, stack) {
+            Ok(()) => handshake.lent = true,
+            Err(mut stack) => {
+                // All threads are busy: better a moment of the reactor's time than none at all.
+                let advance = stack.advance(pools);
+                handshake.lent = true;
+                self.handshaken(key, stack, advance);
+            }
+        }
+    }
+
+    /// The layers are back.
+    pub(super) fn handshaken(&mut self, key: Key, stack: Box<Stack>, advance: Advance) {
+        let Some(Slot::Handshake(handshake)) = self.slots.get_mut(key) else {
+            return;
+        };
+        handshake.lent = false;
+        if handshake.failed {
+            return;
+        }
+        let pools = &mut self.engine.pools;
+        match handshake.transport.return_layers(stack, advance, pools) {
+            Some(outcome) => self.conclude_handshake(key, outcome),
+            None if !handshake.queued => {
+                handshake.queued = true;
+                self.engine.ready.push_back(key);
+            }
+            None => {}
+        }
+    }
+
+    fn conclude_handshake(&mut self, key: Key, outcome: Establish) {
+        match outcome {
             Establish::Waiting => {}
             Establish::Done => self.established(key),
             Establish::Broken(e) => self.handshake_failed(key, Error::Transport(e.to_string())),

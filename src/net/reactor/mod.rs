@@ -83,6 +83,8 @@ pub struct Reactor<H: Handler, D: Driver = MioDriver, C: Clock = Monotonic> {
     sessions: usize,
     /// Streams with an unfinished handshake.
     handshakes: usize,
+    /// The elastic pool does their arithmetic.
+    lends_handshakes: bool,
     drain: Drain,
     /// Why the reactor cannot go on.
     failure: Option<String>,
@@ -176,6 +178,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             session_config: config.session,
             sessions: 0,
             handshakes: 0,
+            lends_handshakes: config.workers.handshakes && config.workers.blocking > 0,
             drain: Drain::No,
             failure: None,
             accepted: Vec::new(),

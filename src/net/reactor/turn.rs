@@ -210,6 +210,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 self.resume(waiters);
             }
             Remote::LaneWork => {}
+            Remote::Handshaken(key, stack, advance) => self.handshaken(key, stack, advance),
             Remote::LaneFailed(lane, text) => {
                 self.failure
                     .get_or_insert_with(|| format!("lane {lane} panicked: {text}"));

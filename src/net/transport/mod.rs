@@ -34,8 +34,7 @@ use super::error::Error;
 use super::outbox::{Outbox, Written};
 pub(crate) use datagram::{CONNECT_PING, Port};
 use layer::{Layer, LayerError};
-pub(crate) use stack::Establish;
-use stack::Stack;
+pub(crate) use stack::{Advance, Establish, Stack};
 use wire::Wire;
 
 /// A session's transport: a stream of the driver and the layers on it if there are any, or a socket for datagrams.
@@ -134,6 +133,33 @@ impl<S: Stream> Transport<S> {
         match (&mut self.stack, &mut self.base) {
             (Some(stack), Base::Wire(wire)) => stack.establish(wire, pools),
             _ => Establish::Done,
+        }
+    }
+
+    /// Lends the layers to another thread, for [`Stack::advance`].
+    pub(crate) fn lend_layers(&mut self) -> Option<Box<Stack>> {
+        self.stack.take()
+    }
+
+    /// Takes the layers back and writes what they left to be written. `None`: more of the peer is needed.
+    pub(crate) fn return_layers(
+        &mut self,
+        stack: Box<Stack>,
+        advance: Advance,
+        pools: &mut Pools,
+    ) -> Option<Establish> {
+        let stack = self.stack.insert(stack);
+        match &mut self.base {
+            Base::Wire(wire) => stack.conclude(wire, advance, pools),
+            Base::Port(_) => Some(Establish::Done),
+        }
+    }
+
+    /// Reads more of the peer for the handshakes. `None`: there is more, or its end.
+    pub(crate) fn feed_handshake(&mut self, pools: &mut Pools) -> Option<Establish> {
+        match (&mut self.stack, &mut self.base) {
+            (Some(stack), Base::Wire(wire)) => stack.feed(wire, pools),
+            _ => Some(Establish::Waiting),
         }
     }
 

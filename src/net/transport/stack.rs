@@ -47,6 +47,9 @@ struct Level {
     below: Inbox,
 }
 
+/// What the arithmetic of a handshake came to; see [`Stack::advance`].
+pub(crate) type Advance = Result<Progress, LayerError>;
+
 /// How far a handshake is.
 #[derive(Debug)]
 pub(crate) enum Establish {
@@ -86,41 +89,67 @@ impl Stack {
         wire: &mut Wire<S>,
         pools: &mut Pools,
     ) -> Establish {
-        if !self.started {
-            self.started = true;
-            if let Err(e) = self.start(0, pools) {
-                return Establish::Broken(e);
+        loop {
+            let advance = self.advance(pools);
+            if let Some(outcome) = self.conclude(wire, advance, pools) {
+                return outcome;
+            }
+            if let Some(outcome) = self.feed(wire, pools) {
+                return outcome;
             }
         }
-        loop {
-            let mut early = std::mem::take(&mut self.early);
-            let progress = self.ascend(&mut early, EARLY, pools);
-            self.early = early;
-            if let Err(e) = self.push(wire, pools) {
-                return Establish::Failed(e);
+    }
+
+    /// The arithmetic of the handshakes, as far as the bytes that have come go. Any thread may do it.
+    pub(crate) fn advance(&mut self, pools: &mut Pools) -> Advance {
+        if !std::mem::replace(&mut self.started, true) {
+            self.start(0, pools)?;
+        }
+        let mut early = std::mem::take(&mut self.early);
+        let progress = self.ascend(&mut early, EARLY, pools);
+        self.early = early;
+        progress
+    }
+
+    /// Writes what the arithmetic left to be written. `None`: more of the peer is needed.
+    pub(super) fn conclude<S: Stream>(
+        &mut self,
+        wire: &mut Wire<S>,
+        advance: Advance,
+        pools: &mut Pools,
+    ) -> Option<Establish> {
+        if let Err(e) = self.push(wire, pools) {
+            return Some(Establish::Failed(e));
+        }
+        let established = self.layers.iter().all(|l| l.layer.is_established());
+        match advance {
+            Err(e) => Some(Establish::Broken(e)),
+            Ok(Progress::Finished) if !established => {
+                Some(Establish::Broken(LayerError::Truncated))
             }
-            let established = self.layers.iter().all(|l| l.layer.is_established());
-            match progress {
-                Err(e) => return Establish::Broken(e),
-                Ok(Progress::Finished) if !established => {
-                    return Establish::Broken(LayerError::Truncated);
+            Ok(progress) if established => {
+                if progress == Progress::Finished {
+                    self.end = Some(Ok(()));
                 }
-                Ok(progress) if established => {
-                    if progress == Progress::Finished {
-                        self.end = Some(Ok(()));
-                    }
-                    self.early_message = progress == Progress::Message;
-                    self.pending = true;
-                    return Establish::Done;
-                }
-                Ok(_) if self.eof => return Establish::Broken(LayerError::Truncated),
-                Ok(_) => {}
+                self.early_message = progress == Progress::Message;
+                self.pending = true;
+                Some(Establish::Done)
             }
-            match self.fill(wire, pools) {
-                Filled::Some | Filled::End => {}
-                Filled::Nothing => return Establish::Waiting,
-                Filled::Failed(e) => return Establish::Failed(e),
-            }
+            Ok(_) if self.eof => Some(Establish::Broken(LayerError::Truncated)),
+            Ok(_) => None,
+        }
+    }
+
+    /// Reads more of the peer. `None`: there is more, or its end.
+    pub(super) fn feed<S: Stream>(
+        &mut self,
+        wire: &mut Wire<S>,
+        pools: &mut Pools,
+    ) -> Option<Establish> {
+        match self.fill(wire, pools) {
+            Filled::Some | Filled::End => None,
+            Filled::Nothing => Some(Establish::Waiting),
+            Filled::Failed(e) => Some(Establish::Failed(e)),
         }
     }
 
