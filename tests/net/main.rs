@@ -19,3 +19,4 @@ mod time;
 mod transports;
 mod udp;
 mod unix;
+mod ws;

@@ -190,6 +190,10 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 add(&self.session.inner.counters.bytes_out, written.bytes as u64);
                 Some(written.bytes)
             }
+            Transmitted::Discarded(bytes) => {
+                engine.buffered -= bytes;
+                Some(bytes)
+            }
             Transmitted::Nothing => {
                 engine.metrics.spurious += 1;
                 self.writable = false;

@@ -48,6 +48,12 @@ pub(crate) trait Layer: Send {
     /// The layer below has ended. `Err(Truncated)` if this one had not.
     fn ended(&mut self) -> Result<(), LayerError>;
 
+    /// Whether it can still be sent to when [`Layer::receive`] has failed. Then what waits goes out first, and
+    /// [`Layer::finish`] tells the peer why nothing follows.
+    fn sends_after_failure(&self) -> bool {
+        false
+    }
+
     /// Whether what it appends above are whole messages, see [`Progress::Message`].
     fn keeps_messages(&self) -> bool {
         false

@@ -85,6 +85,8 @@ pub(crate) enum Transmitted {
     },
     /// The kernel took nothing.
     Nothing,
+    /// So many bytes of the outbox can never be sent, since a layer is broken: they are gone.
+    Discarded(usize),
     Failed(io::Error),
     /// One message is lost: this one, then so many bytes of it have left the outbox, or one sent before.
     Lost {
@@ -287,7 +289,7 @@ impl<S: Stream> Transport<S> {
     /// Ends the sending direction. A layer whose goodbye the peer answers does not want that: the answer ends it.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         match &mut self.base {
-            Base::Wire(wire) if !self.stack.as_ref().is_some_and(|s| s.keeps_messages()) => {
+            Base::Wire(wire) if !self.stack.as_ref().is_some_and(|s| s.awaits_answer()) => {
                 wire.stream().shutdown_write()
             }
             _ => Ok(()),

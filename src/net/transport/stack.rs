@@ -5,6 +5,8 @@
 //! like everything written, in one buffer for the socket; that buffer is filled only while it holds less than 64 KiB, so
 //! the watermarks of the session see a peer that takes no bytes. Memory is held only while bytes wait.
 
+use std::convert::Infallible;
+
 use bytes::{Buf, BytesMut};
 
 use super::layer::{Layer, LayerError, Progress};
@@ -37,6 +39,8 @@ pub(crate) struct Stack {
     end: Option<Result<(), LayerError>>,
     /// The lowest layer that can be used no more; those above it cannot either.
     broken: Option<usize>,
+    /// Nothing more is understood, but what waits can still be sent.
+    deaf: bool,
     said_goodbye: bool,
     started: bool,
 }
@@ -167,7 +171,7 @@ impl Stack {
         if let Some(end) = self.end.take() {
             return end.map_or_else(Received::Broken, |()| Received::Finished);
         }
-        if self.broken.is_some() {
+        if self.broken.is_some() || self.deaf {
             return self.skip(wire, pools);
         }
         let before = buffer.len();
@@ -223,6 +227,9 @@ impl Stack {
         outbox: &mut Outbox,
         pools: &mut Pools,
     ) -> Transmitted {
+        if self.broken.is_some() && !outbox.is_empty() {
+            return Transmitted::Discarded(discard(outbox, pools));
+        }
         let offered = outbox.len() + self.out.len();
         let waited = self.out.len();
         let before = outbox.len();
@@ -255,6 +262,11 @@ impl Stack {
 
     pub(super) fn keeps_messages(&self) -> bool {
         self.layers.iter().any(|l| l.layer.keeps_messages())
+    }
+
+    /// Whether the peer's answer to the goodbye will be understood.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.keeps_messages() && self.broken.is_none() && !self.deaf
     }
 
     pub(super) fn say_goodbye(&mut self, pools: &mut Pools) {
@@ -374,7 +386,7 @@ impl Stack {
             let (grew, progress) = match self.step(at, buffer, limit, pools) {
                 Ok(stepped) => stepped,
                 Err(e) => {
-                    self.broken.get_or_insert(at);
+                    self.failed(at);
                     return Err(e);
                 }
             };
@@ -443,11 +455,20 @@ impl Stack {
     fn ended(&mut self, from: usize) -> Received {
         for at in from..self.layers.len() {
             if let Err(e) = self.layers[at].layer.ended() {
-                self.broken.get_or_insert(at);
+                self.failed(at);
                 return Received::Broken(e);
             }
         }
         Received::Finished
+    }
+
+    /// Layer `at` has not understood something.
+    fn failed(&mut self, at: usize) {
+        if self.broken.is_none() && self.layers[at].layer.sends_after_failure() {
+            self.deaf = true;
+        } else {
+            self.broken.get_or_insert(at);
+        }
     }
 
     /// A buffer for layer `at` to write into: the last one writes where it is sent from.
@@ -547,6 +568,15 @@ impl Stack {
             level.below.settle(pools);
         }
     }
+}
+
+/// Drops everything that waits. How many bytes that was.
+fn discard(outbox: &mut Outbox, pools: &mut Pools) -> usize {
+    let before = outbox.len();
+    while !outbox.is_empty() {
+        let Ok(()) = outbox.with_front(&mut pools.tails, |_| Ok::<(), Infallible>(()));
+    }
+    before
 }
 
 /// What a read of the socket brought.

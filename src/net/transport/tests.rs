@@ -14,7 +14,8 @@ use crate::net::buffer::Pools;
 use crate::net::driver::{ReadSpace, Stream};
 use crate::net::outbox::Outbox;
 
-/// Greets, is greeted, then frames pieces with a length and turns each byte around. A length of 0 is the goodbye.
+/// Greets, is greeted, then frames pieces with a length and turns each byte around. A length of 0 is the goodbye, one of
+/// 255 an error.
 #[derive(Default)]
 struct Twist {
     server: bool,
@@ -67,6 +68,7 @@ impl Layer for Twist {
                     self.goodbye = true;
                     return Ok(Progress::Finished);
                 }
+                Some(255) => return Err(LayerError::Protocol("too long".into())),
                 Some(n) if below.len() <= *n as usize => return Ok(Progress::Hungry),
                 Some(n) => {
                     let n = *n as usize;
@@ -105,6 +107,10 @@ impl Layer for Twist {
     }
 
     fn keeps_messages(&self) -> bool {
+        self.messages
+    }
+
+    fn sends_after_failure(&self) -> bool {
         self.messages
     }
 
@@ -423,6 +429,57 @@ fn a_probe_without_an_answer_is_told() {
     let [mut one, _two] = pair(10_000, |_| vec![twist(false, false)]);
     assert_eq!(one.transport.probe(&mut one.pools), Ok(()));
     assert_eq!(one.transport.probe(&mut one.pools), Err(LayerError::Dead));
+}
+
+/// What waited behind a broken layer was neither sent nor dropped, so a flush never came to its end and the reactor stood
+/// still: a peer had only to send one message that is answered and one byte that is wrong.
+#[test]
+fn what_waits_behind_a_broken_layer_is_dropped() {
+    let [mut one, mut two] = pair(10_000, |server| vec![twist(server, false)]);
+    for _ in 0..3 {
+        one.turn();
+        two.turn();
+    }
+    one.send(b"an answer");
+    one.transport.stream().from.borrow_mut().bytes.extend([255]);
+    let read = one.transport.read(&mut one.inbox, 32, &mut one.pools);
+    assert!(matches!(read, Received::Broken(_)), "{read:?}");
+    let written = one.transport.write(&mut one.outbox, &mut one.pools);
+    assert!(matches!(written, Transmitted::Discarded(9)), "{written:?}");
+    assert!(one.outbox.is_empty());
+    one.transport.say_goodbye(&mut one.pools);
+    assert_eq!(one.transport.unsent(), 0);
+    one.transport.finish().expect("an end");
+    assert!(one.transport.stream().to.borrow().finished);
+}
+
+/// A layer that has only stopped to understand sends what waits, then its goodbye, and waits for no answer.
+#[test]
+fn what_waits_behind_a_deaf_layer_is_sent() {
+    let [mut one, mut two] = pair(10_000, |server| vec![twist(server, true)]);
+    for _ in 0..3 {
+        one.turn();
+        two.turn();
+    }
+    one.send(b"an answer");
+    one.transport
+        .stream()
+        .from
+        .borrow_mut()
+        .bytes
+        .extend([255, 0]);
+    let read = one.transport.read(&mut one.inbox, 32, &mut one.pools);
+    assert!(matches!(read, Received::Broken(_)), "{read:?}");
+    one.turn();
+    one.transport.say_goodbye(&mut one.pools);
+    one.turn();
+    one.transport.finish().expect("an end");
+    two.turn();
+    assert_eq!(
+        (&two.messages[..], two.finished),
+        (&[b"an answer".to_vec()][..], true)
+    );
+    assert!(one.transport.stream().to.borrow().finished);
 }
 
 #[test]

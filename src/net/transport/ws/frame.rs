@@ -204,6 +204,7 @@ pub(super) const PROTOCOL_ERROR: u16 = 1002;
 pub(super) const INVALID_PAYLOAD: u16 = 1007;
 pub(super) const POLICY: u16 = 1008;
 pub(super) const TOO_BIG: u16 = 1009;
+pub(super) const INTERNAL: u16 = 1011;
 const BAD_GATEWAY: u16 = 1014;
 
 #[cfg(test)]

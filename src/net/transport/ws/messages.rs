@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::{Buf, BytesMut};
 
 use super::deflate::{Deflate, TAIL};
-use super::frame::{self, Head, Kind, NORMAL, POLICY, Packing, TOO_BIG, Violation};
+use super::frame::{self, Head, INTERNAL, Kind, NORMAL, POLICY, Packing, TOO_BIG, Violation};
 use super::mask::{self, Masks};
 use super::options::WsMessage;
 use super::utf8::Utf8;
@@ -73,6 +73,8 @@ struct Goodbye {
     sent: bool,
     /// The peer's, and the code it gave.
     received: Option<Option<u16>>,
+    /// Why ours had to come.
+    cause: Option<Violation>,
 }
 
 /// What both ends have agreed on and configured.
@@ -131,7 +133,7 @@ impl Messages {
                 Ok(Step::Again) => {}
                 Ok(Step::Hungry) => return Ok(Progress::Hungry),
                 Ok(Step::Message) => return Ok(Progress::Message),
-                Err(violation) => return Err(self.fail(violation, out)),
+                Err(violation) => return Err(self.fail(violation)),
             }
         }
     }
@@ -160,10 +162,18 @@ impl Messages {
         Ok(())
     }
 
-    /// Says goodbye, or answers the peer's with its own code.
+    /// Says goodbye and why, or answers the peer's with its own code.
     pub(super) fn finish(&mut self, out: &mut BytesMut) {
-        let code = self.goodbye.received.unwrap_or(Some(NORMAL));
-        self.say_goodbye(code, "", out);
+        if std::mem::replace(&mut self.goodbye.sent, true) {
+            return;
+        }
+        let (code, reason) = match (self.goodbye.received, self.goodbye.cause) {
+            (Some(code), _) => (code, ""),
+            (None, Some(Violation { code, what })) => (Some(code), what),
+            (None, None) => (Some(NORMAL), ""),
+        };
+        let mask = self.mask();
+        frame::put_close(out, code, reason, mask);
     }
 
     pub(super) fn ended(&self) -> Result<(), LayerError> {
@@ -180,6 +190,7 @@ impl Messages {
             return Ok(());
         }
         if self.unanswered {
+            self.goodbye.cause = Some(UNANSWERED);
             return Err(LayerError::Dead);
         }
         self.unanswered = true;
@@ -384,19 +395,13 @@ impl Messages {
         Ok(Step::Again)
     }
 
-    fn fail(&mut self, violation: Violation, out: &mut BytesMut) -> LayerError {
-        self.say_goodbye(Some(violation.code), violation.what, out);
+    /// What was queued before still goes out; the goodbye says what was wrong.
+    fn fail(&mut self, violation: Violation) -> LayerError {
+        self.goodbye.cause = Some(violation);
         match violation.code {
             TOO_BIG => LayerError::Limit("max_frame"),
             POLICY => LayerError::Limit("max_fragments"),
             _ => LayerError::Protocol(Cow::Borrowed(violation.what)),
-        }
-    }
-
-    fn say_goodbye(&mut self, code: Option<u16>, reason: &str, out: &mut BytesMut) {
-        if !std::mem::replace(&mut self.goodbye.sent, true) {
-            let mask = self.mask();
-            frame::put_close(out, code, reason, mask);
         }
     }
 
@@ -424,6 +429,11 @@ enum Step {
 const TOO_LARGE: Violation = Violation {
     code: TOO_BIG,
     what: "message too large",
+};
+
+const UNANSWERED: Violation = Violation {
+    code: INTERNAL,
+    what: "no answer to a ping",
 };
 
 const NOT_TEXT_TO_SEND: Cow<'static, str> = Cow::Borrowed("a text to send that is not UTF-8");

@@ -197,6 +197,10 @@ impl Layer for WebSocket {
         }
     }
 
+    fn sends_after_failure(&self) -> bool {
+        matches!(self.stage, Stage::Open(_))
+    }
+
     fn finish(&mut self, out: &mut BytesMut) {
         if let Stage::Open(messages) = &mut self.stage {
             messages.finish(out);

@@ -76,7 +76,12 @@ impl End {
                 }
                 Ok(Progress::Message) => self.messages.push(self.above.split().to_vec()),
                 Ok(Progress::Finished) => self.ended = Some(Ok(())),
-                Err(e) => self.ended = Some(Err(e)),
+                Err(e) => {
+                    self.ended = Some(Err(e));
+                    if self.layer.sends_after_failure() {
+                        self.layer.finish(&mut self.out);
+                    }
+                }
             }
         }
     }
