@@ -51,7 +51,8 @@ impl Authority {
         self.sign(names, dates, key())
     }
 
-    /// The same with an ECDSA key, whose signatures vary in length.
+    /// The same with an ECDSA key, whose signatures vary in length. OpenSSL 3.0 cannot read the form in which Ed25519 keys
+    /// are written here.
     pub(crate) fn issue_ecdsa(&self, names: &[&str]) -> Issued {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("key");
         self.sign(names, Dates::Valid, key)

@@ -94,6 +94,8 @@ pub(crate) struct App {
     pub(crate) on_drain: Box<OnDrain>,
     pub(crate) held: Arc<dyn Fn() -> usize + Send + Sync>,
     pub(crate) deadline: Arc<Mutex<Option<Instant>>>,
+    /// What `on_connect_error` was told.
+    pub(crate) connect_errors: Arc<Mutex<Vec<String>>>,
     pub(crate) notes: Notes,
 }
 
@@ -137,6 +139,7 @@ impl App {
             on_drain: Box::new(|_| {}),
             held: Arc::new(|| 0),
             deadline: Arc::new(Mutex::new(None)),
+            connect_errors: Arc::default(),
             notes: Notes { sender },
         };
         (app, receiver)
@@ -207,7 +210,9 @@ impl Handler for App {
         (self.on_close)(cx, session);
     }
 
-    fn on_connect_error(&self, _: ConnectorId, _: &Error, again: Option<Instant>) {
+    fn on_connect_error(&self, _: ConnectorId, error: &Error, again: Option<Instant>) {
+        let text = error.to_string();
+        self.connect_errors.lock().expect("lock").push(text);
         #[allow(clippy::disallowed_methods)]
         let again = again.map(|at| at.saturating_duration_since(Instant::now()));
         self.note(Note::ConnectError(again));

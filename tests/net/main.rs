@@ -16,6 +16,8 @@ mod path;
 mod sessions;
 mod sockets;
 mod time;
+mod tls;
+mod tls_peers;
 mod transports;
 mod udp;
 mod unix;

@@ -139,7 +139,10 @@ impl Stack {
                 self.pending = true;
                 Some(Establish::Done)
             }
-            Ok(_) if self.eof => Some(Establish::Broken(LayerError::Truncated)),
+            Ok(_) if self.eof => Some(match self.ended(0) {
+                Received::Broken(e) => Establish::Broken(e),
+                _ => Establish::Broken(LayerError::Truncated),
+            }),
             Ok(_) => None,
         }
     }
