@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use seamio::net::{
     ClientTls, Compression, Config, ConnectOptions, DeflateLevel, Endpoint, ListenOptions,
-    ServerTls, SessionConfig,
+    ServerTls, SessionConfig, WsDeflate,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -32,6 +32,8 @@ struct Options {
     cron: Duration,
     /// Time without progress after which the client gives up.
     patience: Duration,
+    /// Begin UDP sessions as getty does.
+    connect_ping: bool,
     /// PEM files; empty where there is no encryption.
     certificate: String,
     key: String,
@@ -92,6 +94,7 @@ impl Options {
                 .collect::<Result<_, _>>()?,
             cron: milliseconds(&take("cron", "0ms"))?,
             patience: milliseconds(&take("patience", "10000ms"))?,
+            connect_ping: take("connect-ping", "no") == "yes",
             certificate: take("certificate", ""),
             key: take("key", ""),
             trusted: take("trusted", ""),
@@ -103,20 +106,27 @@ impl Options {
     }
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let path = if self.transport.starts_with("ws") {
-            "/echo"
-        } else {
-            ""
-        };
+        let path = if self.speaks_websocket() { PATH } else { "" };
         Ok(format!("{}://{}{path}", self.transport, self.address).parse()?)
     }
 
+    fn speaks_websocket(&self) -> bool {
+        self.transport.starts_with("ws")
+    }
+
+    /// WebSocket has a compression of its own.
+    fn deflate(&self) -> Option<WsDeflate> {
+        (self.compression != Compression::None).then(WsDeflate::default)
+    }
+
     fn config(&self) -> Config {
-        let session = SessionConfig {
-            compression: self.compression,
+        let mut session = SessionConfig {
             tick: self.cron,
             ..SessionConfig::default()
         };
+        if !self.speaks_websocket() {
+            session.compression = self.compression;
+        }
         Config {
             session,
             ..Config::default()
@@ -125,6 +135,8 @@ impl Options {
 
     fn listening(&self) -> Result<ListenOptions, Failure> {
         let mut options = ListenOptions::default();
+        options.ws.paths = vec![PATH.into()];
+        options.ws.deflate = self.deflate();
         if !self.certificate.is_empty() {
             options.tls = Some(ServerTls::from_files(&self.certificate, &self.key)?);
         }
@@ -134,8 +146,10 @@ impl Options {
     fn connecting(&self) -> Result<ConnectOptions, Failure> {
         let mut options = ConnectOptions {
             connections: self.sessions,
+            connect_ping: self.connect_ping,
             ..ConnectOptions::default()
         };
+        options.ws.deflate = self.deflate();
         if !self.trusted.is_empty() {
             options.tls = Some(ClientTls::trusting(&self.trusted)?);
         }
@@ -184,3 +198,6 @@ fn milliseconds(text: &str) -> Result<Duration, Failure> {
 
 /// What a client sends to be hung up on.
 const CLOSE: &[u8] = b"close";
+
+/// Where WebSocket is spoken.
+const PATH: &str = "/echo";
