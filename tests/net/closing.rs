@@ -279,3 +279,40 @@ fn a_reset_after_the_peer_finished_ends_a_session_that_has_nothing_to_write() {
     drop(client);
     assert!(matches!(server.closed(), CloseReason::Io(_)));
 }
+
+/// Bytes that a broken layer can no longer wrap used to be offered to it for ever, and the reactor's thread with them.
+#[test]
+fn what_is_sent_when_a_layer_broke_is_dropped_and_the_session_ends() {
+    let (tell, closed) = crossbeam_channel::unbounded();
+    let handler = Callbacks::new(LengthDelimited)
+        .on_error(|cx, _, _| drop(cx.send(&Bytes::from_static(b"what do you mean?"))))
+        .on_close(move |_, _, reason| tell.send(reason).expect("somebody waits"));
+    let mut config = Config::default();
+    config.session.compression = Compression::Snappy;
+    config.session.drain_timeout = Duration::from_millis(50);
+    let mut reactor = Reactor::new(config, handler).expect("a reactor");
+    let any = "127.0.0.1:0".parse().expect("an endpoint");
+    let id = reactor
+        .listen(any, ListenOptions::default())
+        .expect("listening");
+    let address = reactor.local_addr(id).expect("an address");
+    let handle = reactor.handle();
+    let thread = std::thread::spawn(move || reactor.run());
+    let cut_short = b"\xff\x06\x00\x00sNaPpY\x00\x99";
+    for (bytes, expected) in [
+        (
+            &b"not snappy at all, whatever you try"[..],
+            CloseReason::Transport,
+        ),
+        (cut_short, CloseReason::Truncated),
+    ] {
+        let mut peer = std::net::TcpStream::connect(address).expect("connected");
+        peer.write_all(bytes).expect("sent");
+        peer.shutdown(std::net::Shutdown::Write).expect("finished");
+        let reason = closed.recv_timeout(Duration::from_secs(30));
+        assert_eq!(reason.expect("the session ends"), expected);
+    }
+    assert_eq!(handle.metrics().buffered, 0);
+    handle.drain(Duration::ZERO);
+    thread.join().expect("no panic").expect("drained");
+}

@@ -212,6 +212,8 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             }
             Transmitted::Broken(e) => {
                 self.break_layer(engine, e);
+                // There may be a last word, and in a session that is closing already nobody else would see to it.
+                self.out.mark_dirty(engine);
                 None
             }
         }

@@ -236,17 +236,23 @@ impl Stack {
         let offered = outbox.len() + self.out.len();
         let waited = self.out.len();
         let before = outbox.len();
-        if let Err(e) = self.descend_from(outbox, pools) {
+        if self.broken.is_some() {
+            // Nobody can wrap it any more, and whoever waits for it to leave would wait for ever.
+            while !outbox.is_empty() {
+                let Ok(()) = outbox.with_front(&mut pools.tails, |_| Ok::<(), Infallible>(()));
+            }
+        } else if let Err(e) = self.descend_from(outbox, pools) {
             return Transmitted::Broken(e);
         }
-        let bytes = before - outbox.len();
+        let taken = before - outbox.len();
+        let bytes = if self.broken.is_some() { 0 } else { taken };
         let written = Written {
             bytes,
             offered,
             slices: 1,
         };
         match self.push(wire, pools) {
-            Ok(0) if bytes == 0 && waited > 0 => Transmitted::Nothing,
+            Ok(0) if taken == 0 && waited > 0 => Transmitted::Nothing,
             Ok(_) => Transmitted::Bytes {
                 written,
                 full: !self.out.is_empty(),
@@ -489,7 +495,7 @@ impl Stack {
 
     /// Takes the messages and bytes of the outbox through the layers, as long as there is room.
     fn descend_from(&mut self, outbox: &mut Outbox, pools: &mut Pools) -> Result<(), LayerError> {
-        if outbox.is_empty() || self.out.len() >= OUT_FULL || self.broken.is_some() {
+        if outbox.is_empty() || self.out.len() >= OUT_FULL {
             return Ok(());
         }
         let top = self.layers.len() - 1;
