@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use seamio::net::{
     Address, ClientAuth, ClientTls, ClientTlsOptions, Compression, ConnectOptions, DeflateLevel,
     Endpoint, HostPort, Identity, ListenOptions, Pem, ServerTls, ServerTlsOptions, SessionConfig,
-    Trust, UnixAddress, Versions,
+    Trust, UnixAddress, Versions, WsAddr, WsClient, WsDeflate, WsServer,
 };
 use seamio::sim::Rng;
 
@@ -22,17 +23,35 @@ pub(crate) enum Medium {
     Tls(Versions),
     /// Compressed, then encrypted; both ends show a certificate.
     TlsSnappy,
+    /// WebSocket messages, plain or deflated, over an encrypted stream or not.
+    Ws(Encryption, Messages),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encryption {
+    None,
+    Tls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Messages {
+    AsTheyAre,
+    Deflated,
 }
 
 impl Medium {
     /// Every kind.
-    pub(crate) const ALL: [Medium; 6] = [
+    pub(crate) const ALL: [Medium; 10] = [
         Medium::Tcp,
         Medium::Unix,
         Medium::Deflate(DeflateLevel::Fast),
         Medium::Snappy,
         Medium::Tls(Versions::Only1_3),
         Medium::TlsSnappy,
+        Medium::Ws(Encryption::None, Messages::AsTheyAre),
+        Medium::Ws(Encryption::None, Messages::Deflated),
+        Medium::Ws(Encryption::Tls, Messages::AsTheyAre),
+        Medium::Ws(Encryption::Tls, Messages::Deflated),
     ];
 
     /// What its name is when a run is asked for.
@@ -44,6 +63,10 @@ impl Medium {
             Medium::Snappy => "snappy",
             Medium::Tls(_) => "tls",
             Medium::TlsSnappy => "tls+snappy",
+            Medium::Ws(Encryption::None, Messages::AsTheyAre) => "ws",
+            Medium::Ws(Encryption::None, Messages::Deflated) => "ws+deflate",
+            Medium::Ws(Encryption::Tls, Messages::AsTheyAre) => "wss",
+            Medium::Ws(Encryption::Tls, Messages::Deflated) => "wss+deflate",
         }
     }
 
@@ -71,6 +94,18 @@ impl Medium {
                 options.tls = Some(ServerTls::new(tls).expect("a certificate"));
                 Endpoint::Tls(HostPort::Address(wildcard))
             }
+            Medium::Ws(encryption, messages) => {
+                options.ws = WsServer {
+                    ping: PING,
+                    deflate: messages.deflate(),
+                    ..WsServer::default()
+                };
+                if encryption == Encryption::Tls {
+                    let tls = ServerTlsOptions::new(papers().identity());
+                    options.tls = Some(ServerTls::new(tls).expect("a certificate"));
+                }
+                encryption.endpoint(wildcard)
+            }
         }
     }
 
@@ -94,6 +129,22 @@ impl Medium {
                 options.tls = Some(ClientTls::new(tls).expect("a root"));
                 Endpoint::Tls(HostPort::Address(to()))
             }
+            Medium::Ws(encryption, messages) => {
+                options.ws = WsClient {
+                    ping: PING,
+                    deflate: messages.deflate(),
+                    ..WsClient::default()
+                };
+                if encryption == Encryption::Tls {
+                    let tls = ClientTlsOptions {
+                        trust: Trust::Roots(Pem::Text(papers().root.clone())),
+                        server_name: Some(NAME.into()),
+                        ..ClientTlsOptions::default()
+                    };
+                    options.tls = Some(ClientTls::new(tls).expect("a root"));
+                }
+                encryption.endpoint(to())
+            }
         }
     }
 
@@ -110,6 +161,25 @@ impl Medium {
             Medium::Tls(_) if rng.chance(300) => Medium::Tls(Versions::Only1_2),
             other => other,
         }
+    }
+}
+
+impl Encryption {
+    fn endpoint(self, at: SocketAddr) -> Endpoint {
+        let at = WsAddr {
+            at: HostPort::Address(at),
+            path: "/".into(),
+        };
+        match self {
+            Encryption::None => Endpoint::Ws(at),
+            Encryption::Tls => Endpoint::Wss(at),
+        }
+    }
+}
+
+impl Messages {
+    fn deflate(self) -> Option<WsDeflate> {
+        (self == Messages::Deflated).then(WsDeflate::default)
     }
 }
 
@@ -139,3 +209,6 @@ fn papers() -> &'static Papers {
 }
 
 const NAME: &str = "server.sim";
+
+/// Shorter than the storms.
+const PING: Duration = Duration::from_secs(2);

@@ -365,10 +365,13 @@ impl Handler for Party {
 fn is_ours(error: &Error) -> bool {
     match error {
         Error::Codec(_) | Error::Panic(_) => true,
-        Error::Transport(text) => !text.contains("without a goodbye"),
+        Error::Transport(text) => !CUT_OFF.iter().any(|end| text.contains(end)),
         _ => false,
     }
 }
+
+/// What a layer says of a stream that was cut off or fell silent.
+const CUT_OFF: [&str; 2] = ["without a goodbye", "no answer to a probe"];
 
 pub(crate) fn lane_of(session: &Session<Party>) -> LaneId {
     LaneId(session.id().as_u64() as usize % LANES)
