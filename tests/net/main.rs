@@ -12,6 +12,7 @@ mod flow;
 mod isolation;
 mod lanes;
 mod limits;
+mod metrics;
 mod path;
 mod sessions;
 mod sockets;
