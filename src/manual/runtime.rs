@@ -1,15 +1,15 @@
 //! Every claim of the runtime with the test that proves it.
 //!
 //! The numbers are those of network.md: A is what getty has, feature by feature, and its pits; B is what a reactor has
-//! to get right. A name in the column *proof* is a test of this repository: `cargo test NAME` runs it. `tests/claims.rs`
+//! to get right. A name in the column *proof* is a test of this repository: `cargo test NAME` runs it, in the folder of its package for those of `benches/echo`. `tests/claims.rs`
 //! checks that no number is missing and that every test named here exists.
 //!
 //! # A.1 Endpoints
 //!
 //! | no. | getty | here | proof |
 //! |---|---|---|---|
-//! | A.1-1 | `NewTCPServer`, `NewWSServer`, `NewWSSServer`, `NewUDPEndPoint` | `Reactor::listen` with an `Endpoint`; nothing panics, an address that cannot be had is an error | `echo_survives_any_split` |
-//! | A.1-2 | `NewTCPClient`, `NewUDPClient`, `NewWSClient`, `NewWSSClient` | `Reactor::connect` with an `Endpoint`; the number of connections has a default | `keeps_the_number_of_connections_alive_over_a_restart` |
+//! | A.1-1 | `NewTCPServer`, `NewWSServer`, `NewWSSServer`, `NewUDPEndPoint` | `Reactor::listen` with an `Endpoint`; nothing panics, an address that cannot be had is an error | `echo_survives_any_split`, `frames_come_back_in_order_and_both_ends_close_properly`, `a_bound_socket_answers_every_sender`, `echoes_over_a_file_which_is_gone_after_the_end` |
+//! | A.1-2 | `NewTCPClient`, `NewUDPClient`, `NewWSClient`, `NewWSSClient` | `Reactor::connect` with an `Endpoint`; the number of connections has a default | `keeps_the_number_of_connections_alive_over_a_restart`, `frames_come_back_in_order_and_both_ends_close_properly`, `both_ends_are_ours_and_any_size_goes_through`, `sessions_on_both_ends_are_ours_and_reconnect_over_a_restart` |
 //! | A.1-3 | endpoint types | `Endpoint`, written and read as `tcp://`, `tls://`, `ws://`, `wss://`, `udp://`, `unix://` | `endpoints_parse_and_print` |
 //! | A.1-4 | `EndPoint.ID()` | `ListenerId`, `ConnectorId`, `SessionId`: 64 bits, never given twice | `ids_of_listeners_connectors_and_sessions_are_never_given_twice` |
 //! | A.1-5 | `EndPointType`, `IsClosed`, `GetTaskPool` | `Peer::origin` says which listener or connector; `Handle::is_alive`; pools belong to the reactor, `Config::workers` | `a_lane_that_panics_ends_the_reactor_with_an_error` |
@@ -17,23 +17,23 @@
 //! | A.1-7 | `EndPoint.Close` | `Reactor::drain`: listeners, sessions and workers, in order; `Handle::disconnect` for a connector | `drain_answers_what_was_read_then_closes_in_order`, `a_connector_ended_amid_its_work_leaves_nothing_behind` |
 //! | A.1-8 | `Listener()`, `PacketConn()` | `Reactor::local_addr`, `Session::with_socket` | `options_reach_accepted_sockets` |
 //! | A.1-9 | `NewSessionCallback` | `Codec::open` and `Handler::on_open`, which may refuse | `a_refused_session_gets_its_goodbye_and_one_close` |
-//! | A.1-10 | an address without a port: any free one; one path per WebSocket server | port 0 and `Reactor::local_addr`; `WsServer` | none yet |
+//! | A.1-10 | an address without a port: any free one; one path per WebSocket server | port 0 and `Reactor::local_addr`; `WsServer` | `echo_survives_any_split`, `refused_requests_get_a_status_and_a_reason`, `origins_are_judged_as_listed` |
 //!
 //! # A.2 Options
 //!
 //! | no. | getty | here | proof |
 //! |---|---|---|---|
 //! | A.2-1 | `WithLocalAddress` | the endpoint of `listen` | `echo_survives_any_split` |
-//! | A.2-2 | `WithWebsocketServerPath` | `WsServer` | none yet |
-//! | A.2-3 | `WithWebsocketServerCert`, `...PrivateKey`, `...RootCert` | `ServerTls` | none yet |
-//! | A.2-4 | `WithServerSslEnabled`, `WithServerTlsConfigBuilder` | `ListenOptions::tls` | none yet |
+//! | A.2-2 | `WithWebsocketServerPath` | `WsServer` | `a_target_may_have_a_query_and_a_host`, `refused_requests_get_a_status_and_a_reason` |
+//! | A.2-3 | `WithWebsocketServerCert`, `...PrivateKey`, `...RootCert` | `ServerTls` | `files_are_read_and_complaints_name_them`, `a_client_that_is_not_trusted_is_refused_and_told_why` |
+//! | A.2-4 | `WithServerSslEnabled`, `WithServerTlsConfigBuilder` | `ListenOptions::tls` | `frames_come_back_in_order_and_both_ends_close_properly`, `a_reload_takes_new_files_and_keeps_the_old_when_they_are_bad` |
 //! | A.2-5 | `WithServerTaskPool` | `Route` and `Workers`: bounded and ordered | `what_waited_arrives_as_one_batch_and_replies_leave_together` |
 //! | A.2-6 | `WithServerAddress` | the endpoint of `connect`, an address or a name | `names_are_resolved_off_the_reactor_and_bad_ones_back_off` |
 //! | A.2-7 | `WithConnectionNumber` | `ConnectOptions::connections` | `keeps_the_number_of_connections_alive_over_a_restart` |
 //! | A.2-8 | `WithReconnectInterval` | `Backoff::base` | `exponential_steps_double_to_the_cap_with_full_jitter`, `linear_grows_to_ten_times_the_base` |
 //! | A.2-9 | `WithReconnectAttempts` | `Backoff::attempts` | `a_refused_port_is_tried_again_until_the_attempts_are_used_up` |
-//! | A.2-10 | `WithRootCertificateFile` | `ClientTls` | none yet |
-//! | A.2-11 | `WithClientSslEnabled`, `WithClientTlsConfigBuilder`, `TlsConfigBuilder` | `ConnectOptions::tls`, verified unless said otherwise | none yet |
+//! | A.2-10 | `WithRootCertificateFile` | `ClientTls` | `a_server_that_is_not_trusted_is_refused_and_told_why`, `files_are_read_and_complaints_name_them` |
+//! | A.2-11 | `WithClientSslEnabled`, `WithClientTlsConfigBuilder`, `TlsConfigBuilder` | `ConnectOptions::tls`, verified unless said otherwise | `frames_come_back_in_order_and_both_ends_close_properly`, `ready_made_configurations_work_without_early_data`, `a_server_that_is_not_trusted_is_refused_and_told_why` |
 //! | A.2-12 | `WithClientTaskPool` | `Route` and `Workers`, the same for both sides | `handlers_that_wait_for_replies_do_not_wait_for_themselves` |
 //!
 //! # A.3 Session
@@ -55,7 +55,7 @@
 //! | A.3-13 | `SetReadTimeout`, `SetWriteTimeout` | `idle_timeout`, `write_stall` | `a_silent_peer_is_closed_and_a_talking_one_is_not`, `a_peer_that_takes_no_bytes_is_closed_and_one_that_takes_some_is_not` |
 //! | A.3-14 | `GetAttribute`, `SetAttribute`, `RemoveAttribute` | `Session::extensions` | `extensions_keep_one_value_per_type` |
 //! | A.3-15 | `UpdateActive`, `GetActive` | `Session::touch`, `last_active` | `a_touch_counts_as_a_sign_of_life` |
-//! | A.3-16 | `SetCompressType` | `SessionConfig::compression`; with real getty peers in `tests/interop/getty` | `go_vectors_are_understood_piece_by_piece`, `compressed_sessions_echo_frames_of_all_sizes_and_end_in_order` |
+//! | A.3-16 | `SetCompressType` | `SessionConfig::compression`; with real getty peers in `tests/interop/getty` | `compressed_sessions_echo_frames_of_all_sizes_and_end_in_order`, `go_vectors_are_understood_piece_by_piece` |
 //! | A.3-17 | `WritePkg` | `Session::send`, `Cx::send`; the timeout is `write_stall` | `sends_report_congestion_and_stop_at_the_hard_limit`, `sends_of_many_threads_never_interleave` |
 //! | A.3-18 | `WriteBytes` | `Session::send_bytes` | `bytes_and_many_messages_are_sent_as_one` |
 //! | A.3-19 | `WriteBytesArray` | `Session::send_all` | `bytes_and_many_messages_are_sent_as_one` |
@@ -64,7 +64,7 @@
 //! | A.3-22 | errors | `Error`, `SendError`, `CloseReason` | `no_callback_comes_after_the_close_and_handles_stay_harmless`, `a_connection_to_itself_counts_as_refused` |
 //! | A.3-23 | reader: broken stream | `Codec::decode` answers an error | `malformed_and_oversized_frames_end_their_session_only` |
 //! | A.3-24 | reader: header incomplete, header complete, frame complete | `Decoded::Need`, `Decoded::Message` | `echo_survives_any_split`, `a_large_announcement_alone_pins_no_memory` |
-//! | A.3-25 | reader of datagrams and messages: an error drops the message only | `Input::is_whole` | none yet |
+//! | A.3-25 | reader of datagrams and messages: an error drops the message only | `Input::is_whole` | `a_datagram_that_is_too_long_or_malformed_is_dropped_and_reported_and_the_next_one_is_fine`, `every_metric_moves` |
 //! | A.3-26 | `OnOpen`, `OnMessage`, `OnCron`, `OnError`, `OnClose` | `on_open`, `on_message` or `Lane::on_batch`, `on_tick`, `on_error`, `on_close` | `opened_comes_before_the_first_message_and_closed_after_the_last`, `a_reset_by_the_peer_is_reported_once` |
 //!
 //! # A.4 Reading and writing
@@ -74,9 +74,9 @@
 //! | A.4-1 | reads of 4 KiB, copied or not | reads of 64 KiB into a shared buffer, decoded where they lie | `input_copies_small_pieces_and_shares_large_ones`, `inline_echo_allocates_nothing_once_warm` |
 //! | A.4-2 | a write queue and up to 10 messages per write, later one write per message | everything of a turn in one write | `a_pipeline_of_sixteen_costs_two_system_calls_and_no_registration` |
 //! | A.4-3 | one or two goroutines per session | none: one thread for all | `idle_sessions_cost_no_turn_at_all` |
-//! | A.4-4 | UDP buffer: longest message and 4 KiB | one arena for all | none yet |
-//! | A.4-5 | `connect-ping` | swallowed; sent if asked for | none yet |
-//! | A.4-6 | WS: binary messages, ping and pong refresh the activity | the same | none yet |
+//! | A.4-4 | UDP buffer: longest message and 4 KiB | one arena for all | `a_bound_socket_answers_every_sender`, `both_ends_are_ours_and_any_size_goes_through` |
+//! | A.4-5 | `connect-ping` | swallowed; sent if asked for | `a_ping_finds_out_whether_anybody_is_there_and_is_swallowed` |
+//! | A.4-6 | WS: binary messages, ping and pong refresh the activity | the same | `a_message_is_sent_as_one_frame_of_the_kind_asked_for`, `a_peer_that_answers_no_ping_is_dead`, `pongs_and_messages_never_mix` |
 //!
 //! # A.5 Connecting and reconnecting
 //!
@@ -125,7 +125,7 @@
 //! | A.10-4 | seconds compared with nanoseconds: a dead deadline | one type for time | `a_silent_peer_is_closed_and_a_talking_one_is_not`, `ticks_round_deadlines_up_and_the_present_down` |
 //! | A.10-5 | linger in the wrong unit | a close by state machine with a timer; linger only to abort | `a_peer_that_does_not_finish_is_cut_off_after_the_drain_timeout`, `abort_resets` |
 //! | A.10-6 | no compression is compression at level 0 | none is none | `none_is_no_layer`, `echo_survives_any_split` |
-//! | A.10-7 | snappy flushes only at the close | flushed once per turn | `a_small_compressed_message_leaves_with_its_turn`, `a_flushed_turn_is_all_there` |
+//! | A.10-7 | snappy flushes only at the close | flushed once per turn | `a_flushed_turn_is_all_there`, `a_small_compressed_message_leaves_with_its_turn` |
 //! | A.10-8 | vectored writes bypass the compression | one outbox below the transform | `what_is_written_at_once_is_compressed_as_a_whole` |
 //! | A.10-9 | callers change each other's write timeout | the timeout belongs to the outbox | `a_stall_counts_from_when_the_peer_began_to_take_nothing` |
 //! | A.10-10 | half a frame sent, session stays open | the outbox keeps the rest; a stall closes | `order_survives_any_write_size`, `a_peer_that_takes_no_bytes_is_closed_and_one_that_takes_some_is_not` |
@@ -138,8 +138,8 @@
 //! | A.10-17 | a session that dies early is never replaced | the connector knows its session before any callback runs | `a_session_that_dies_in_its_first_callback_is_replaced` |
 //! | A.10-18 | the end of the peer empties the pool for good | only our own close ends a link | `our_own_close_ends_the_link_but_an_abort_or_the_peer_does_not` |
 //! | A.10-19 | linear backoff without jitter | capped, exponential, full jitter | `exponential_steps_double_to_the_cap_with_full_jitter` |
-//! | A.10-20 | TLS: skipped dials, endless handshakes, nothing verified | typed configuration, a timeout for handshakes, verified by default | none yet |
-//! | A.10-21 | WS close frame with text where the code belongs | a real code and reason | none yet |
+//! | A.10-20 | TLS: skipped dials, endless handshakes, nothing verified | typed configuration, a timeout for handshakes, verified by default | `a_server_that_is_not_trusted_is_refused_and_told_why`, `a_client_that_is_not_trusted_is_refused_and_told_why`, `options_that_make_no_sense_are_refused`, `a_handshake_that_stalls_times_out` |
+//! | A.10-21 | WS close frame with text where the code belongs | a real code and reason | `a_close_frame_carries_a_code_and_then_its_reason`, `both_ends_say_goodbye_with_the_same_code` |
 //! | A.10-22 | a self-connected socket is not closed | closed and counted as refused | `a_connection_to_itself_counts_as_refused` |
 //! | A.10-23 | accept errors retried at once | sorted, with a pause where resources ran out | `accept_errors_are_sorted`, `running_out_of_descriptors_sheds_connections_and_recovers` |
 //! | A.10-24 | closing a server leaves its sessions running | drain waits for them | `drain_answers_what_was_read_then_closes_in_order`, `dropping_a_reactor_closes_every_session_once` |
@@ -149,11 +149,11 @@
 //! | A.10-28 | 32-bit counters | 64 bits | `counters_go_beyond_four_gib` |
 //! | A.10-29 | log lines formatted though nobody reads them | nothing is formatted unless enabled | `nothing_is_logged_per_message_and_nothing_formatted_when_off` |
 //! | A.10-30 | idle sessions wake up every second | no timer without a reason, no turn without an event | `idle_sessions_cost_no_turn_at_all` |
-//! | A.10-31 | UDP: one call and one allocation per datagram, silent truncation | batches, one arena, truncation told | none yet |
+//! | A.10-31 | UDP: one call and one allocation per datagram, silent truncation | batches, one arena, truncation told | `under_load_a_system_call_moves_many`, `a_datagram_that_is_too_long_or_malformed_is_dropped_and_reported_and_the_next_one_is_fine` |
 //! | A.10-32 | a panic ends the session without a word | told, closed, counted | `a_panic_in_any_callback_is_contained`, `a_panic_closes_its_session_only` |
-//! | A.10-33 | a benchmark without replies | the generator checks every reply | none yet |
+//! | A.10-33 | a benchmark without replies | the generator checks every reply | `counts_every_message_of_a_memory_echo` |
 //! | A.10-34 | a closed session spins | a close costs no further turn | `a_closed_session_costs_no_further_turn` |
-//! | A.10-35 | WS client: the read limit is set too early | options before the dial | none yet |
+//! | A.10-35 | WS client: the read limit is set too early | options before the dial | `the_limit_holds_from_the_first_message_on` |
 //! | A.10-36 | a refused session stays open | refusal runs the ordinary close | `a_refused_session_gets_its_goodbye_and_one_close` |
 //!
 //! # Traps of seata-golang
@@ -184,10 +184,10 @@
 //! |---|---|---|---|
 //! | B.6 | accept loop | budget, sorted errors, a spare descriptor | `accept_errors_are_sorted`, `running_out_of_descriptors_sheds_connections_and_recovers`, `a_flood_over_the_limit_is_closed_and_the_rest_served` |
 //! | B.7 | options on the listener | inherited and read back | `accepted_sockets_inherit_the_listener_options`, `options_reach_accepted_sockets` |
-//! | B.8 | connect | never blocks; names off the reactor; all addresses in order | `an_attempt_times_out`, `names_are_resolved_off_the_reactor_and_bad_ones_back_off` |
+//! | B.8 | connect | never blocks; names off the reactor; all addresses in order | `an_attempt_times_out`, `names_are_resolved_off_the_reactor_and_bad_ones_back_off`, `a_full_queue_is_a_failed_attempt_and_tried_again` |
 //! | B.9 | self-connect | counted as refused | `a_connection_to_itself_counts_as_refused` |
 //! | B.10 | backoff | reset by the first frame only | `a_server_that_accepts_and_closes_at_once_does_not_reset_the_backoff`, `exponential_steps_double_to_the_cap_with_full_jitter`, `a_connector_ended_amid_its_work_leaves_nothing_behind` |
-//! | B.11 | half-close and close | flush, goodbye, discard, bounded; one reason | `graceful_close_flushes_shuts_down_and_discards`, `half_close_keeps_the_session_for_writing`, `graceful_close_delivers_everything_even_to_a_peer_that_keeps_talking`, `abort_resets` |
+//! | B.11 | half-close and close | flush, goodbye, discard, bounded; one reason | `graceful_close_flushes_shuts_down_and_discards`, `half_close_keeps_the_session_for_writing`, `graceful_close_delivers_everything_even_to_a_peer_that_keeps_talking`, `abort_resets`, `goodbyes_go_down_from_the_top_and_an_end_without_one_is_told` |
 //! | B.12 | tokens of slot and generation | retired when used up | `keys_go_stale`, `a_slot_is_retired_when_its_generations_are_used_up` |
 //!
 //! # B Bytes
@@ -213,11 +213,11 @@
 //!
 //! | no. | what must be right | here | proof |
 //! |---|---|---|---|
-//! | B.22 | TLS | a layer of its own | none yet |
-//! | B.23 | WebSocket | a layer of its own | none yet |
-//! | B.24 | compression | a layer of its own | `any_split_of_any_stream_gives_the_same_bytes`, `a_bomb_goes_off_in_small_parts`, `a_bomb_is_inflated_under_the_budget_while_others_are_served`, `compressed_echo_allocates_nothing_once_warm` |
-//! | B.25 | UDP | batches | none yet |
-//! | B.26 | shared ports and unix sockets | `reuse_port`, `Endpoint::Unix` | none yet |
+//! | B.22 | TLS | a layer of its own | `every_step_and_every_split_leads_to_the_same_terms`, `pieces_of_a_turn_share_records_which_are_small_at_first`, `an_end_without_a_goodbye_is_truncation`, `the_second_connection_is_resumed`, `protocols_that_have_nothing_in_common_end_the_handshake`, `a_key_update_is_answered_before_the_next_record`, `handshakes_may_be_worked_out_on_other_threads` |
+//! | B.23 | WebSocket | a layer of its own | `a_server_answers_the_standards_example_at_every_split`, `every_split_gives_the_same_messages`, `fragments_count_against_the_limit_together`, `a_flood_of_pings_is_answered_in_portions`, `contexts_and_windows_of_every_kind_understand_each_other`, `a_bomb_meets_the_limit` |
+//! | B.24 | compression | a layer of its own | `any_split_of_any_stream_gives_the_same_bytes`, `a_flushed_turn_is_all_there`, `a_bomb_goes_off_in_small_parts`, `go_vectors_are_understood_piece_by_piece`, `bytes_that_mean_nothing_use_up_the_budget` |
+//! | B.25 | UDP | batches | `under_load_a_system_call_moves_many`, `a_refusal_does_not_end_the_session`, `what_the_kernel_will_not_send_is_dropped_and_reported_and_the_next_one_goes`, `a_ping_finds_out_whether_anybody_is_there_and_is_swallowed` |
+//! | B.26 | shared ports and unix sockets | `reuse_port`, `Endpoint::Unix` | `two_reactors_share_a_port`, `a_stale_file_is_replaced_but_a_live_server_and_other_files_are_not`, `an_abstract_name_needs_no_file`, `the_file_has_the_permissions_asked_for`, `both_ends_know_who_the_other_is`, `a_full_queue_is_a_failed_attempt_and_tried_again` |
 //!
 //! # B Handlers
 //!

@@ -291,3 +291,41 @@ fn zeros(count: usize) -> Vec<u8> {
     }
     wire
 }
+
+/// Empty stored blocks of deflate: five bytes that stand for none.
+#[test]
+fn bytes_that_mean_nothing_use_up_the_budget() {
+    let mut config = compressed(Compression::Deflate(DeflateLevel::Default));
+    config.budget.read = 16 << 10;
+    config.session.recv_buffer = Some(1 << 20);
+    let (app, _notes) = App::new();
+    let mut reactor = Reactor::new(config, app).expect("reactor");
+    let id = reactor
+        .listen(any_port(), ListenOptions::default())
+        .expect("listen");
+    let mut client = Client::connect(reactor.local_addr(id).expect("address"));
+    let nothing = [0, 0, 0, 0xff, 0xff].repeat(1 << 20);
+    let pouring = std::thread::spawn(move || client.stream.write_all(&nothing).map(|()| client));
+    let mut most = 0;
+    let (mut reads, mut idle) = (0, 0);
+    while idle < 20 || !pouring.is_finished() {
+        crate::fixture::pause(1);
+        reactor.poll_once(Some(Duration::ZERO)).expect("turn");
+        let now = reactor.metrics().reads;
+        (most, idle) = (
+            most.max(now - reads),
+            if now == reads { idle + 1 } else { 0 },
+        );
+        reads = now;
+    }
+    let _client = pouring.join().expect("no panic").expect("all was taken");
+    assert!(reads > 20, "{reads}");
+    assert!(
+        most <= 2,
+        "{most} reads of 64 KiB in one turn for a budget of 16 KiB"
+    );
+    assert_eq!(
+        (reactor.metrics().sessions, reactor.metrics().bytes_in),
+        (1, 0)
+    );
+}

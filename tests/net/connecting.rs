@@ -412,3 +412,33 @@ fn a_session_that_dies_in_its_first_callback_is_replaced() {
     assert_eq!(client.closed(), CloseReason::Panic);
     client.wait_for("the third", |m| m.opened == 3 && m.sessions == 1);
 }
+
+#[test]
+fn a_handshake_that_stalls_times_out() {
+    let handshake_timeout = Duration::from_millis(50);
+    // A peer that says nothing to our server, and a server that says nothing to us.
+    let server = Server::start(Config::default(), App::new());
+    let options = ListenOptions {
+        handshake_timeout,
+        ..ListenOptions::default()
+    };
+    let at = "ws://127.0.0.1:0/".parse().expect("endpoint");
+    let listening = server.handle.listen(at, options).wait().expect("listens");
+    let mut silent = Client::connect(listening.address.ip().expect("an address"));
+    assert!(silent.rest().is_ok(), "closed in good order");
+    drop(silent);
+    server.wait_for("the end", |m| m.handshake_failures == 1 && m.timers == 0);
+    let mute = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let to = format!("ws://{}/", mute.local_addr().expect("address"));
+    let options = ConnectOptions {
+        handshake_timeout,
+        ..patient()
+    };
+    let to = to.parse().expect("endpoint");
+    server.handle.connect(to, options);
+    server.expect(again_in_an_hour);
+    let polls = server.handle.metrics().polls;
+    pause(200);
+    assert!(server.handle.metrics().polls - polls <= 2, "nobody spins");
+    assert_eq!(server.handle.metrics().opened, 0);
+}
