@@ -148,6 +148,33 @@
 //! | `SetLogger` | the `log` crate |
 //! | a map of futures by request id (seata-golang) | [`Session::call`] and [`Route::Reply`] |
 //!
+//! # Talking to a getty that stays
+//!
+//! One end can be moved before the other: getty 1.3.10, 1.4.3, 1.4.9 and 1.5.0 converse with this runtime in both directions
+//! over every transport that both have, which `tests/interop/getty/run` tries with the published modules. What to set:
+//!
+//! | on getty's side | here |
+//! |---|---|
+//! | no `SetCompressType` | `Compression::None`, the default |
+//! | `CompressZip`, `CompressBestSpeed`, `CompressBestCompression`, `CompressHuffman` | `Compression::Deflate` with any level: the level is the sender's own affair |
+//! | `SetCompressType(CompressNone)` | `Compression::Deflate` too: that getty sends stored deflate blocks and expects deflate |
+//! | `CompressSnappy` | `Compression::Snappy`, but not for questions and answers: getty keeps what it writes until 64 KiB are together or it closes |
+//! | WebSocket with `SetCompressType` | `WsDeflate` in the options; without it the peer is told no, and does without |
+//! | `NewTCPServer` with TLS from its own builders | a client certificate in `ClientTls`: those builders demand one, any one |
+//! | `NewUDPClient` | nothing: its `connect-ping` is swallowed |
+//!
+//! What goes wrong there whatever is set here:
+//!
+//! - 1.5.0 does not come back after its peer has ended a connection in order, as a restarted server does.
+//! - With compression, `WriteBytesArray` and the queued `WritePkg` of 1.3 bypass the compressor; the session ends with
+//!   [`CloseReason::Transport`].
+//! - Up to 1.4.9 a WebSocket's close frame has free text where the code belongs; everything before it is delivered and the
+//!   session ends with [`CloseReason::Transport`] instead of [`CloseReason::Peer`].
+//! - Its WebSocket client reads no message above 4096 bytes.
+//! - The TLS client of 1.3 dereferences nil when the server refuses the connection.
+//!
+//! Compression is worth its memory and time on slow or metered links; its costs are listed at [`Compression`].
+//!
 //! # What to unlearn
 //!
 //! - A handler that waited for a reply on its own connection made getty deaf. Here the reply is matched on the network thread,

@@ -150,6 +150,9 @@ pub enum Overflow {
 /// the peer at its end. Inflating is done piece by piece under the same budgets and limits as reading, so a small input
 /// that means a huge one fills no memory. A corrupt stream ends the session.
 ///
+/// It is for byte streams: TCP, TLS and unix sockets. WebSocket has its own, `WsDeflate`; over WebSocket and UDP this setting
+/// is ignored with a warning. Do not compress secrets together with text an attacker chooses over TLS: lengths tell.
+///
 /// # Costs
 /// Memory is taken when a direction is first used and kept until the session closes:
 ///
