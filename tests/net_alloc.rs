@@ -202,16 +202,26 @@ impl Pair {
     fn new(compression: Compression) -> Pair {
         let mut config = Config::default();
         config.session.compression = compression;
+        let tcp = "tcp://127.0.0.1:0".parse().expect("endpoint");
+        Pair::over(tcp, config)
+    }
+
+    fn over(at: Endpoint, config: Config) -> Pair {
         let session = Arc::new(Mutex::new(None));
         let handler = Burst {
             session: Arc::clone(&session),
         };
         let mut server = Reactor::new(config.clone(), Echo).expect("reactor");
         let mut client = Reactor::new(config, handler).expect("reactor");
-        let at = "tcp://127.0.0.1:0".parse().expect("endpoint");
+        let datagrams = matches!(at, Endpoint::Udp(_));
         let id = server.listen(at, ListenOptions::default()).expect("listen");
         let address = server.local_addr(id).expect("address");
-        client.connect(address.into(), ConnectOptions::default());
+        let to = if datagrams {
+            Endpoint::Udp(HostPort::Address(address))
+        } else {
+            address.into()
+        };
+        client.connect(to, ConnectOptions::default());
         let mut pair = Pair {
             server,
             client,
@@ -263,6 +273,27 @@ fn compressed_echo_allocates_nothing_once_warm() {
         }
         assert_eq!(ALLOCATIONS.get(), 0, "{compression:?}");
     }
+}
+
+#[test]
+fn datagrams_are_echoed_without_allocating_once_warm() {
+    let udp = "udp://127.0.0.1:0".parse().expect("endpoint");
+    let mut pair = Pair::over(udp, Config::default());
+    let bursts: [&[usize]; 5] = [
+        &[64; 40],
+        &[0, 1, 200, 300, 1400],
+        &[4096, 9000, 10],
+        &[1000; 20],
+        &[16_000, 30],
+    ];
+    ALLOCATIONS.set(0);
+    for burst in bursts.iter().cycle().take(100) {
+        pair.round(burst, false);
+    }
+    for burst in bursts.iter().cycle().take(400) {
+        pair.round(burst, true);
+    }
+    assert_eq!(ALLOCATIONS.get(), 0);
 }
 
 /// What the documentation of `Compression` says a session costs once it has sent and received a little.

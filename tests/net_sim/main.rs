@@ -19,6 +19,7 @@
 
 #[path = "../net/certificates.rs"]
 mod certificates;
+mod datagrams;
 mod heap;
 mod medium;
 mod party;
