@@ -149,7 +149,7 @@
 //! | A.10-28 | 32-bit counters | 64 bits | `counters_go_beyond_four_gib` |
 //! | A.10-29 | log lines formatted though nobody reads them | nothing is formatted unless enabled | `nothing_is_logged_per_message_and_nothing_formatted_when_off` |
 //! | A.10-30 | idle sessions wake up every second | no timer without a reason, no turn without an event | `idle_sessions_cost_no_turn_at_all` |
-//! | A.10-31 | UDP: one call and one allocation per datagram, silent truncation | batches, one arena, truncation told | `under_load_a_system_call_moves_many`, `a_datagram_that_is_too_long_or_malformed_is_dropped_and_reported_and_the_next_one_is_fine` |
+//! | A.10-31 | UDP: one call and one allocation per datagram, silent truncation | batches, one arena, truncation told | `under_load_a_system_call_moves_many`, `datagrams_are_echoed_without_allocating_once_warm`, `a_datagram_that_is_too_long_or_malformed_is_dropped_and_reported_and_the_next_one_is_fine` |
 //! | A.10-32 | a panic ends the session without a word | told, closed, counted | `a_panic_in_any_callback_is_contained`, `a_panic_closes_its_session_only` |
 //! | A.10-33 | a benchmark without replies | the generator checks every reply | `counts_every_message_of_a_memory_echo` |
 //! | A.10-34 | a closed session spins | a close costs no further turn | `a_closed_session_costs_no_further_turn` |
@@ -216,7 +216,7 @@
 //! | B.22 | TLS | a layer of its own | `every_step_and_every_split_leads_to_the_same_terms`, `pieces_of_a_turn_share_records_which_are_small_at_first`, `an_end_without_a_goodbye_is_truncation`, `the_second_connection_is_resumed`, `protocols_that_have_nothing_in_common_end_the_handshake`, `a_key_update_is_answered_before_the_next_record`, `handshakes_may_be_worked_out_on_other_threads` |
 //! | B.23 | WebSocket | a layer of its own | `a_server_answers_the_standards_example_at_every_split`, `every_split_gives_the_same_messages`, `fragments_count_against_the_limit_together`, `a_flood_of_pings_is_answered_in_portions`, `contexts_and_windows_of_every_kind_understand_each_other`, `a_bomb_meets_the_limit` |
 //! | B.24 | compression | a layer of its own | `any_split_of_any_stream_gives_the_same_bytes`, `a_flushed_turn_is_all_there`, `a_bomb_goes_off_in_small_parts`, `go_vectors_are_understood_piece_by_piece`, `bytes_that_mean_nothing_use_up_the_budget` |
-//! | B.25 | UDP | batches | `under_load_a_system_call_moves_many`, `a_refusal_does_not_end_the_session`, `what_the_kernel_will_not_send_is_dropped_and_reported_and_the_next_one_goes`, `a_ping_finds_out_whether_anybody_is_there_and_is_swallowed` |
+//! | B.25 | UDP | batches of 32; UDP_GRO and UDP_SEGMENT are left out | `a_bound_socket_answers_every_sender`, `under_load_a_system_call_moves_many`, `a_refusal_does_not_end_the_session`, `what_the_kernel_will_not_send_is_dropped_and_reported_and_the_next_one_goes`, `datagrams_wait_up_to_the_limit_and_then_are_dropped_and_counted`, `no_datagram_is_altered_whatever_the_network_does` |
 //! | B.26 | shared ports and unix sockets | `reuse_port`, `Endpoint::Unix` | `two_reactors_share_a_port`, `a_stale_file_is_replaced_but_a_live_server_and_other_files_are_not`, `an_abstract_name_needs_no_file`, `the_file_has_the_permissions_asked_for`, `both_ends_know_who_the_other_is`, `a_full_queue_is_a_failed_attempt_and_tried_again` |
 //!
 //! # B Handlers

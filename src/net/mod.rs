@@ -60,6 +60,27 @@
 //!
 //! Streams may be compressed besides, [`SessionConfig::compression`] (feature `compress`).
 //!
+//! # Datagrams
+//!
+//! A socket for datagrams is a session like any other, with the same lanes, calls, ticks, watermarks and close. Listening on
+//! `udp://` opens one session at once that hears all senders; connecting opens sessions with one peer each, whether anybody is
+//! there or not ([`ConnectOptions::connect_ping`] finds out). Each datagram is decoded alone ([`Input::is_whole`]), and
+//! [`Input::sender`] tells the codec who sent it. [`Cx::send`] answers the sender of the one being handled;
+//! [`Session::send_to`], [`Cx::send_to`] and [`Outbound::send_to`] take an address.
+//!
+//! Up to 32 datagrams move with one system call. What happens to one of them (too long, malformed, refused by the other
+//! machine, not taken by the kernel) is told to `on_error`, counted in [`SessionStats::dropped`] and
+//! [`Metrics::dropped_messages`], and ends nothing. A full queue refuses the next one. Nothing is sent twice and nothing put in
+//! order: that is the application's, as with UDP itself. Answers leave from the address the system chooses; on a machine with
+//! several, bind to the one they shall come from.
+//!
+//! # Unix sockets
+//!
+//! [`Peer::credentials`] says who is at the other end. The file of a listener has the permissions of [`ListenOptions::mode`] from
+//! the start and is removed with the listener; one left behind by a server that died is replaced once a connection to it was
+//! refused, and nothing else is ever removed. A client finds a listener whose queue is full as it finds none: it waits and
+//! tries again.
+//!
 //! # What runs where
 //!
 //! | code | thread | may block |
