@@ -78,6 +78,8 @@ pub struct SessionConfig {
     /// `None`, never.
     pub idle_timeout: Option<Duration>,
     /// How long a peer may take no byte while some are waiting for it. Default 30 s.
+    ///
+    /// Datagrams that could not leave for so long are dropped, and their session stays.
     pub write_stall: Duration,
     /// How long a graceful close may take before it becomes an abort. Default 3 s.
     pub drain_timeout: Duration,

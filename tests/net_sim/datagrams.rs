@@ -160,7 +160,11 @@ fn run_until(
 ) {
     let end = network.clock().elapsed() + limit;
     while !done(parties) {
-        assert!(network.clock().elapsed() < end, "not done within {limit:?}");
+        assert!(
+            network.clock().elapsed() < end,
+            "not done within {limit:?}: {:?}",
+            parties.iter().map(|p| p.metrics()).collect::<Vec<_>>()
+        );
         let mut machines: Vec<_> = parties.iter_mut().map(|p| p as &mut dyn Machine).collect();
         let progress = network.step(&mut machines).expect("turns");
         if progress == Progress::Quiet {
@@ -287,6 +291,38 @@ fn datagrams_wait_up_to_the_limit_and_then_are_dropped_and_counted() {
     run_until(&network, &mut parties, Duration::from_secs(10), |_| {
         lock(&heard).heard.len() as u64 >= sent
     });
+}
+
+/// A bound socket hears many: it must not close because one moment was long. The simulation found that it did.
+#[test]
+fn datagrams_that_wait_for_too_long_are_dropped_and_the_session_stays() {
+    let network = Network::new(1, Faults::none());
+    let (mut server, heard) = party(&network, false);
+    let at = "udp://0.0.0.0:9000".parse().expect("endpoint");
+    let id = server.listen(at, ListenOptions::default()).expect("listen");
+    let to = Endpoint::Udp(HostPort::Address(server.local_addr(id).expect("bound")));
+    let (mut client, log) = party(&network, true);
+    client.connect(to, ConnectOptions::default());
+    let mut parties = vec![server, client];
+    run_until(&network, &mut parties, Duration::from_secs(10), |_| {
+        lock(&log).last > 3
+    });
+    network.set_faults(Faults {
+        would_block: 1000,
+        latency_min: Duration::from_millis(500),
+        latency_max: Duration::from_millis(900),
+        ..Faults::none()
+    });
+    run_until(&network, &mut parties, Duration::from_secs(60), |parties| {
+        let metrics = parties[1].metrics();
+        metrics.dropped_messages > lock(&log).refused
+    });
+    network.set_faults(Faults::none());
+    let sent = lock(&log).sent;
+    run_until(&network, &mut parties, Duration::from_secs(10), |_| {
+        lock(&log).last > sent
+    });
+    assert!(lock(&heard).closed.is_empty() && lock(&log).closed.is_empty());
 }
 
 #[test]

@@ -444,6 +444,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         let stuck = engine.shared.epoch + Duration::from_millis(progress);
         let until = later(stuck, self.config.write_stall);
         if until <= engine.now {
+            if self.out.carriage().is_lossy() {
+                return self.drop_waiting(engine);
+            }
             return self.fail(engine, &Error::Timeout, CloseReason::Stalled);
         }
         let timer = Timer::Session(self.key, SessionTimer::Stall);

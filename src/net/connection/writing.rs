@@ -164,6 +164,23 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         self.out.open
     }
 
+    /// Datagrams that could not leave for so long are of no use any more. No peer is to blame, so the session stays.
+    pub(super) fn drop_waiting(&mut self, engine: &mut Engine<H>) {
+        let waiting = self.out.outbox.messages();
+        let bytes = (self.out.outbox).drop_messages(waiting, &mut engine.pools.tails);
+        engine.buffered -= bytes;
+        self.progress = None;
+        self.out.mark_dirty(engine);
+        if waiting > 0 {
+            // The last one is counted where it is told.
+            let others = waiting as u64 - 1;
+            engine.metrics.dropped_messages += others;
+            let counter = &self.session.inner.counters.dropped;
+            counter.fetch_add(others, Ordering::Relaxed);
+            self.lose_message(engine, &Error::Timeout);
+        }
+    }
+
     /// A lane gave an address where none belongs, or none where one does.
     fn refuse_lane(&mut self, engine: &mut Engine<H>) {
         let what = SendError::Address.to_string();
