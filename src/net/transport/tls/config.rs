@@ -12,8 +12,8 @@
 //!
 //! # What it costs
 //!
-//! A full handshake takes a few tenths of a millisecond of the reactor's time, mostly for the server's signature; a
-//! resumed one less (`benches/tls.rs`). Sending and receiving cost one pass of the cipher, about a nanosecond per byte
+//! A full handshake takes a few tenths of a millisecond of arithmetic, mostly for the server's signature; a resumed one
+//! less (`benches/tls.rs`). It is the reactor's time, unless `Workers::handshakes` gives it to the elastic pool. Sending and receiving cost one pass of the cipher, about a nanosecond per byte
 //! or less, and some 30 bytes on the wire per record of up to 16 KiB. An open connection holds a few KiB.
 
 use std::fmt;
