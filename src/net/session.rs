@@ -193,7 +193,7 @@ impl<H: Handler> Session<H> {
     /// caller chooses `id`, by counting up for example, and puts it into the message in whatever way the protocol has.
     ///
     /// The answer is an error when none comes within `timeout` ([`Error::Timeout`]), when the session closes first or is
-    /// closed already ([`Error::Closed`]), when `id` waits already on this session ([`Error::DuplicateCall`]), when too many
+    /// closed already, or the peer has finished sending ([`Error::Closed`]), when `id` waits already on this session ([`Error::DuplicateCall`]), when too many
     /// calls or bytes wait ([`Error::Limit`]), or when the message cannot be encoded ([`Error::Codec`]).
     pub fn call(&self, id: u64, message: Out<H>, timeout: Duration) -> Pending<In<H>> {
         let (completion, pending) = Pending::new();

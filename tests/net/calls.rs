@@ -98,6 +98,30 @@ fn an_id_that_waits_is_refused_and_a_dropped_call_frees_it() {
     assert_eq!(&third.wait().expect("reply")[..], [3, 2]);
 }
 
+/// A peer that has finished sending cannot answer; whoever asked it waited for the whole time limit.
+#[test]
+fn a_call_to_a_peer_that_finished_sending_fails_at_once() {
+    let (mut app, notes) = App::new();
+    let (finished, when_finished) = crossbeam_channel::unbounded();
+    app.on_open = Box::new(move |_, session, config| {
+        config.half_close = true;
+        finished.send(session.clone()).expect("somebody waits");
+        Ok(())
+    });
+    let server = Server::start(Config::default(), (app, notes));
+    let mut client = server.client();
+    let session = when_finished.recv().expect("opened");
+    let before = session.call(1, Bytes::from_static(b"before"), LONG);
+    assert_eq!(client.receive(), b"before");
+    client.finish();
+    let peer = |answer| matches!(answer, Err(Error::Closed(CloseReason::Peer)));
+    assert!(peer(before.wait()));
+    let after = session.call(2, Bytes::from_static(b"after"), LONG);
+    assert!(peer(after.wait()));
+    let _ = session.send(Bytes::from_static(b"goodbye"));
+    assert_eq!(client.receive(), b"goodbye", "the call was not sent");
+}
+
 struct Unpark(std::thread::Thread);
 
 impl Wake for Unpark {

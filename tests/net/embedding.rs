@@ -258,3 +258,27 @@ fn the_descriptor_alone_is_enough_where_so_configured() {
     let polls = reactor.metrics().polls;
     assert!(polls < 150, "no busy loop: {polls}");
 }
+
+/// It was promised that the sessions are closed when polling fails; they were left as they were.
+#[test]
+fn a_reactor_that_cannot_poll_says_so_and_is_over() {
+    let (app, notes) = App::new();
+    let mut reactor = Reactor::new(Config::default(), app).expect("reactor");
+    let id = reactor
+        .listen(any_port(), ListenOptions::default())
+        .expect("listen");
+    let address = reactor.local_addr(id).expect("address");
+    let _client = Client::connect(address);
+    while notes.is_empty() {
+        reactor.poll_once(None).expect("turn");
+    }
+    let null = std::fs::File::open("/dev/null").expect("a file");
+    // SAFETY: both descriptors are open; the poller's number stays its own and now means the file.
+    assert!(unsafe { libc::dup2(null.as_raw_fd(), reactor.as_raw_fd()) } >= 0);
+    reactor.poll_once(None).expect_err("no poller");
+    expect(&notes, |n| {
+        matches!(n, Note::Close(_, CloseReason::Shutdown))
+    });
+    assert_eq!(reactor.poll_once(None).expect("over"), Turn::Drained);
+    assert_eq!(reactor.metrics().closed, 1);
+}

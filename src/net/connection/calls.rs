@@ -3,7 +3,7 @@
 use super::{Connection, Waiting, complete};
 use crate::net::driver::Stream;
 use crate::net::engine::{Engine, Timer};
-use crate::net::error::Error;
+use crate::net::error::{CloseReason, Error};
 use crate::net::handler::{Handler, In};
 use crate::net::remote::{Call, Payload};
 
@@ -20,7 +20,10 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             let reason = self.life.closed().unwrap_or(engine.default_reason());
             return complete(engine, call.completion, Err(Error::Closed(reason)));
         }
-        let refused = if self.calls.contains_key(&call.id) {
+        let refused = if !self.life.receives() {
+            // Only with half-close: it may still read, but it cannot answer.
+            Some(Error::Closed(CloseReason::Peer))
+        } else if self.calls.contains_key(&call.id) {
             Some(Error::DuplicateCall(call.id))
         } else if self.calls.len() >= engine.limits.calls {
             Some(Error::Limit("calls"))

@@ -252,7 +252,14 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         if matches!(self.drain, Drain::Done) {
             return Ok(Turn::Drained);
         }
-        let woken = self.wait(timeout)?;
+        let woken = match self.wait(timeout) {
+            Ok(woken) => woken,
+            Err(error) => {
+                log::error!("event=poll-failed error={error}");
+                self.end();
+                return Err(error);
+            }
+        };
         let worked = self.turn() | woken;
         if let Some(failure) = &self.failure {
             let error = io::Error::other(failure.clone());
