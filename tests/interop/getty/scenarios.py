@@ -89,6 +89,8 @@ SCENARIOS = [
     Scenario("udp-echo", DATAGRAMS, {"transport": "udp"}, counts=False, tolerated="i/o timeout"),
     Scenario("udp-connect-ping", DATAGRAMS, {"transport": "udp"}, ours={"connect-ping": "yes"}, counts=False,
              directions=("out",), tolerated="i/o timeout"),
+    # Both ends ignore it over UDP.
+    Scenario("udp-zip-echo", DATAGRAMS, {"transport": "udp", "compress": "zip"}, counts=False, tolerated="i/o timeout"),
     # getty told to compress with "none" sends stored deflate blocks.
     Scenario("explicit-none-echo", {"messages": 20, "patience": "3000ms"}, getty={"compress": "explicit-none"}),
     Scenario("explicit-none-as-zip-echo", MIXED, getty={"compress": "explicit-none"}, ours={"compress": "zip"}),
