@@ -12,6 +12,9 @@
 //!   at the end;
 //! - the same seed does the same again (every eighth seed runs twice).
 //!
+//! The same over everything that can lie between the two sides: unix sockets, compression, TLS, WebSocket. There an error
+//! of a layer's protocol is the runtime's own, since the network cuts streams off but changes no byte.
+//!
 //! Each check is shown to fail when the network, the clock or the runtime breaks its promise.
 //!
 //! `SEAMIO_SIM_SEEDS=100000 cargo test --test net_sim` runs more seeds than the usual number, `SEAMIO_SIM_SEED=17` just

@@ -207,10 +207,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 add(&self.session.inner.counters.bytes_out, written.bytes as u64);
                 Some(written.bytes)
             }
-            Transmitted::Discarded(bytes) => {
-                engine.buffered -= bytes;
-                Some(bytes)
-            }
+            Transmitted::Discarded(bytes) => Some(bytes),
             Transmitted::Nothing => {
                 engine.metrics.spurious += 1;
                 self.writable = false;
@@ -266,6 +263,8 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
+    use bytes::BytesMut;
+
     use super::*;
     use crate::net::address::Address;
     use crate::net::config::{Budget, Limits, SessionConfig, Workers};
@@ -273,6 +272,7 @@ mod tests {
     use crate::net::fixture::{self, Mute};
     use crate::net::slots::Slots;
     use crate::net::transport::Transport;
+    use crate::net::transport::layer::{Layer, LayerError, Progress};
 
     /// A peer that takes as many bytes as it was given room for.
     struct Peer(Arc<AtomicUsize>);
@@ -354,5 +354,94 @@ mod tests {
         assert!(fires(&mut engine));
         peer.timer(&mut engine, SessionTimer::Stall);
         assert!(!peer.session.is_open(), "stuck for 30 s");
+    }
+
+    /// A peer that is gone.
+    struct Gone;
+
+    impl Stream for Gone {
+        fn read(&mut self, _: &mut ReadSpace<'_>) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+            self.write(&slices[0])
+        }
+        fn shutdown_write(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+            Ok(None)
+        }
+        fn abort(&mut self) {}
+        fn peer_addr(&self) -> io::Result<Address> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn local_addr(&self) -> io::Result<Address> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    /// A layer took bytes from the outbox, then the socket failed: they counted as waiting for ever, and after enough of
+    /// such ends nobody was read any more. And a layer that fails drops what waits: that counts once.
+    #[test]
+    fn bytes_that_layers_took_are_given_back_once() {
+        for breaks in [None, Some(3)] {
+            let (shared, _remote) = fixture::shared(&Workers::default(), Limits::default());
+            let mut engine = Engine::<Mute>::new(&shared, Budget::default(), 0, shared.epoch);
+            let key = Slots::new().insert(());
+            let session = fixture::session(&shared, key);
+            let layer = Brittle { sends: breaks };
+            let transport = Transport::new(Gone, vec![Box::new(layer)]);
+            let config = SessionConfig::default();
+            let mut connection = Connection::new(key, transport, session, config, &engine);
+            for _ in 0..5 {
+                connection.accept_linked(&mut engine, Bytes::from(vec![1; 5000]));
+            }
+            assert_eq!(engine.buffered, 25_000);
+            for _ in 0..3 {
+                connection.flush(&mut engine);
+            }
+            connection.bury(&mut engine);
+            assert_eq!(engine.buffered, 0, "{breaks:?}");
+        }
+    }
+
+    /// Passes so many pieces on, then fails.
+    struct Brittle {
+        sends: Option<usize>,
+    }
+
+    impl Layer for Brittle {
+        fn start(&mut self, _: &mut BytesMut) -> Result<(), LayerError> {
+            Ok(())
+        }
+        fn is_established(&self) -> bool {
+            true
+        }
+        fn receive(
+            &mut self,
+            _: &mut BytesMut,
+            _: &mut BytesMut,
+            _: usize,
+            _: &mut BytesMut,
+        ) -> Result<Progress, LayerError> {
+            Ok(Progress::Hungry)
+        }
+        fn send(&mut self, piece: &[u8], out: &mut BytesMut) -> Result<(), LayerError> {
+            match &mut self.sends {
+                Some(0) => return Err(LayerError::Limit("pieces")),
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            out.extend_from_slice(piece);
+            Ok(())
+        }
+        fn finish(&mut self, _: &mut BytesMut) {}
+        fn ended(&mut self) -> Result<(), LayerError> {
+            Ok(())
+        }
     }
 }
