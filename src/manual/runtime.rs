@@ -236,7 +236,7 @@
 //! | no. | what must be right | here | proof |
 //! |---|---|---|---|
 //! | B.34 | embedding | a turn, a timeout, a descriptor; a timerfd where the host has only that | `a_host_sleeps_on_the_descriptor_and_the_timeout`, `the_descriptor_alone_is_enough_where_so_configured`, `a_reactor_may_move_between_threads`, `several_reactors_share_a_port_and_a_process` |
-//! | B.35 | busy polling | idle strategies, prepared memory | `every_idle_strategy_serves`, `a_prepared_reactor_allocates_nothing_from_the_first_message_on` |
+//! | B.35 | busy polling | idle strategies, prepared memory, `Config::busy_poll` | `busy_polling_is_set_on_every_socket_or_refused_with_the_reason`, `every_idle_strategy_serves`, `a_prepared_reactor_allocates_nothing_from_the_first_message_on` |
 //! | B.36 | determinism | the simulation | `whatever_the_network_does_the_promises_hold`, `the_promises_hold_over_every_kind_of_stream`, `one_seed_is_one_run`, `every_promise_can_be_seen_to_break` |
 //! | B.37 | metrics | `Metrics` | `every_metric_moves` |
 //! | B.38 | logging | at changes of state, never per message | `nothing_is_logged_per_message_and_nothing_formatted_when_off` |

@@ -37,6 +37,9 @@ pub struct Config {
     /// host that has taken its first turn may sleep on it alone. Costs a system call when the next timer changes. Linux
     /// only. Default off.
     pub descriptor_tells_all: bool,
+    /// Ask the kernel to poll the network devices instead of waiting for their interrupts: less latency for more of the
+    /// processor. Linux only, 6.9 or later; a reactor that cannot have it is not made, and the error says why. Default off.
+    pub busy_poll: Option<BusyPoll>,
     /// Memory taken at the start instead of when it is first needed.
     pub prepare: Prepare,
 }
@@ -62,6 +65,28 @@ impl Prepare {
             sessions: self.sessions.min(most),
             timers: self.timers.min(most),
             buffers: self.buffers.min(most),
+        }
+    }
+}
+
+/// How the kernel polls network devices for a reactor. See its documentation of `SO_BUSY_POLL` and of the busy polling of
+/// epoll; devices without a driver that knows how, the loopback among them, are not affected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BusyPoll {
+    /// How long one wait polls before it sleeps; counted in microseconds. Default 50 µs.
+    pub time: Duration,
+    /// Packets taken at once. More than 64 needs the capability CAP_NET_ADMIN. Default 8.
+    pub packets: u16,
+    /// Keep the device's interrupts off as long as polling keeps up. Default off.
+    pub prefer: bool,
+}
+
+impl Default for BusyPoll {
+    fn default() -> Self {
+        BusyPoll {
+            time: Duration::from_micros(50),
+            packets: 8,
+            prefer: false,
         }
     }
 }

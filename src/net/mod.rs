@@ -228,8 +228,8 @@ pub use codec::{Codec, Decoded, Input, Output, Reserved};
 #[cfg(feature = "compress")]
 pub use config::DeflateLevel;
 pub use config::{
-    Backoff, Budget, Compression, Config, ConnectOptions, Growth, IdleStrategy, Keepalive, Limits,
-    ListenOptions, Overflow, Prepare, SessionConfig, Workers,
+    Backoff, Budget, BusyPoll, Compression, Config, ConnectOptions, Growth, IdleStrategy,
+    Keepalive, Limits, ListenOptions, Overflow, Prepare, SessionConfig, Workers,
 };
 pub use driver::{Clock, Driver, MioDriver, Monotonic};
 pub use endpoint::{Endpoint, HostPort, MalformedEndpoint, Origin, Peer, WsAddr};

@@ -1,6 +1,7 @@
 //! Options of sockets that only show from outside (network.md B.7, B.26).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::fixture::*;
 use seamio::net::*;
@@ -51,4 +52,52 @@ fn two_reactors_share_a_port() {
     assert!(
         matches!(refused.wait(), Err(Error::Io(e)) if e.kind() == std::io::ErrorKind::AddrInUse)
     );
+}
+
+/// The kernel takes the values or says why not; nothing is ignored in silence.
+#[cfg(target_os = "linux")]
+#[test]
+fn busy_polling_is_set_on_every_socket_or_refused_with_the_reason() {
+    let config = |packets| Config {
+        busy_poll: Some(BusyPoll {
+            time: Duration::from_micros(40),
+            packets,
+            prefer: false,
+        }),
+        ..Config::default()
+    };
+    let reactor = match Reactor::new(config(8), App::new().0) {
+        Ok(reactor) => reactor,
+        Err(e) => {
+            let why = e.to_string();
+            eprintln!("not tried further: {why}");
+            let known = ["CAP_NET_ADMIN", "older than 6.9", "does not take"];
+            assert!(known.iter().any(|text| why.contains(text)), "{why}");
+            return;
+        }
+    };
+    drop(reactor);
+    let (mut app, notes) = App::new();
+    let (sender, found) = crossbeam_channel::unbounded();
+    app.on_open = Box::new(move |_, session, _| {
+        let sender = sender.clone();
+        session.with_socket(move |socket| drop(sender.send(socket.busy_poll())));
+        Ok(())
+    });
+    let server = Server::start(config(8), (app, notes));
+    let _client = server.client();
+    let at = "udp://127.0.0.1:0".parse().expect("endpoint");
+    let udp = server.handle.listen(at, ListenOptions::default()).wait();
+    let to = udp.expect("listening").address.ip().expect("an address");
+    let to = Endpoint::Udp(HostPort::Address(to));
+    server.handle.connect(to, ConnectOptions::default());
+    let own = server.address.into();
+    server.handle.connect(own, ConnectOptions::default());
+    // Accepted, bound and connected ones.
+    for _ in 0..5 {
+        let micros = found
+            .recv_timeout(Duration::from_secs(30))
+            .expect("a session");
+        assert_eq!(micros.expect("an option"), 40);
+    }
 }

@@ -10,6 +10,8 @@
 //! * nothing here blocks but [`Driver::poll`], and that no longer than its timeout.
 //! * what was sent as one datagram is received as one, whole, or not at all, or reported as truncated.
 
+#[cfg(target_os = "linux")]
+mod busy;
 mod mmsg;
 mod packets;
 mod system;
@@ -25,7 +27,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::address::{Address, Credentials};
-use super::config::Keepalive;
+use super::config::{BusyPoll, Keepalive};
 
 pub use packets::{Arrival, PACKET_BYTES_MAX, PACKETS_MAX, Packet, PacketSpace};
 pub use system::{MioDatagram, MioDriver, MioListener, MioStream};
@@ -160,6 +162,16 @@ pub trait Driver: Send + 'static {
     /// A number nobody can guess, for what must not repeat. A simulation draws it.
     fn entropy(&mut self) -> u64 {
         RandomState::new().build_hasher().finish()
+    }
+
+    /// Has the kernel poll network devices for this poller and every socket made from now on.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no such thing, else what the operating system says.
+    fn busy_poll(&mut self, options: &BusyPoll) -> io::Result<()> {
+        let _ = options;
+        let what = "busy polling needs Linux and a real network";
+        Err(io::Error::new(io::ErrorKind::Unsupported, what))
     }
 
     /// The order in which inline lanes with work run in this turn, and which of them wait for a later one (removed

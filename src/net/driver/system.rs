@@ -12,6 +12,8 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+#[cfg(target_os = "linux")]
+use super::busy;
 use super::unix::{self, UnixListener};
 use super::{
     Datagram, Driver, Event, Listener, ListenerOptions, Packet, PacketSpace, ReadSpace,
@@ -20,6 +22,8 @@ use super::{
 use crate::net::address::{Address, Credentials};
 #[cfg(target_os = "linux")]
 use crate::net::alarm::Alarm;
+#[cfg(target_os = "linux")]
+use crate::net::config::BusyPoll;
 
 /// The operating system's network, through mio.
 #[derive(Debug)]
@@ -31,6 +35,9 @@ pub struct MioDriver {
     spare: Option<std::fs::File>,
     #[cfg(target_os = "linux")]
     alarm: Option<Alarm>,
+    /// How long sockets poll their devices.
+    #[cfg(target_os = "linux")]
+    busy: Option<Duration>,
 }
 
 impl MioDriver {
@@ -46,11 +53,23 @@ impl MioDriver {
             spare: spare(),
             #[cfg(target_os = "linux")]
             alarm: None,
+            #[cfg(target_os = "linux")]
+            busy: None,
         })
     }
 }
 
 impl MioDriver {
+    /// What every socket but a unix one gets.
+    fn prepare(&self, socket: &Socket) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some(time) = self.busy {
+            return busy::set_socket(socket, time);
+        }
+        let _ = socket;
+        Ok(())
+    }
+
     fn register_fd(&self, socket: &Socket, token: Token) -> io::Result<()> {
         let both = mio::Interest::READABLE | mio::Interest::WRITABLE;
         let fd = socket.as_raw_fd();
@@ -109,6 +128,7 @@ impl Driver for MioDriver {
                 let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
                 socket.set_nonblocking(true)?;
                 apply(&socket, options)?;
+                self.prepare(&socket)?;
                 match socket.connect(&SockAddr::from(*to)) {
                     Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -136,7 +156,11 @@ impl Driver for MioDriver {
         token: Token,
     ) -> io::Result<MioListener> {
         let mut inner = match at {
-            Address::Ip(at) => Acceptor::Tcp(listen_tcp(*at, options)?),
+            Address::Ip(at) => {
+                let socket = tcp_socket(*at, options)?;
+                self.prepare(&socket)?;
+                Acceptor::Tcp(listen_tcp(socket, *at, options)?)
+            }
             Address::Unix(at) => Acceptor::Unix(UnixListener::bind(at, options)?),
         };
         let source: &mut dyn mio::event::Source = match &mut inner {
@@ -159,6 +183,7 @@ impl Driver for MioDriver {
         token: Token,
     ) -> io::Result<MioDatagram> {
         let socket = udp_socket(at, &options.socket)?;
+        self.prepare(&socket)?;
         // No SO_REUSEADDR: with datagrams it would let another process take the port over.
         if options.reuse_port {
             socket.set_reuse_port(true)?;
@@ -178,6 +203,7 @@ impl Driver for MioDriver {
         token: Token,
     ) -> io::Result<MioDatagram> {
         let socket = udp_socket(to, options)?;
+        self.prepare(&socket)?;
         socket.connect(&SockAddr::from(to))?;
         self.register_fd(&socket, token)?;
         Ok(MioDatagram { socket })
@@ -232,6 +258,13 @@ impl Driver for MioDriver {
             self.alarm = Some(alarm);
         }
         self.alarm.as_mut().map_or(Ok(()), |alarm| alarm.set(delay))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn busy_poll(&mut self, options: &BusyPoll) -> io::Result<()> {
+        busy::set_up(self.poll.as_raw_fd(), options)?;
+        self.busy = Some(options.time);
+        Ok(())
     }
 
     fn waker(&self) -> WakeFn {
@@ -359,7 +392,7 @@ fn udp_socket(at: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen_tcp(at: SocketAddr, options: &ListenerOptions) -> io::Result<mio::net::TcpListener> {
+fn tcp_socket(at: SocketAddr, options: &ListenerOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if options.reuse_port {
@@ -371,6 +404,14 @@ fn listen_tcp(at: SocketAddr, options: &ListenerOptions) -> io::Result<mio::net:
     // Accepted sockets inherit these, so no connection costs a setsockopt.
     apply(&socket, &options.socket)?;
     socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn listen_tcp(
+    socket: Socket,
+    at: SocketAddr,
+    options: &ListenerOptions,
+) -> io::Result<mio::net::TcpListener> {
     socket.bind(&SockAddr::from(at))?;
     socket.listen(options.backlog.min(i32::MAX as u32) as i32)?;
     Ok(mio::net::TcpListener::from_std(socket.into()))

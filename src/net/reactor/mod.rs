@@ -139,6 +139,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         config.workers.check()?;
         let now = clock.now();
         let mut alarm = None;
+        if let Some(options) = &config.busy_poll {
+            driver.busy_poll(options)?;
+        }
         if config.descriptor_tells_all {
             driver.alarm(None)?;
             alarm = Some(Set::Never);
