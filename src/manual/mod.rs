@@ -5,9 +5,11 @@
 //! | [`guarantees`] | who wants to know what can be relied on |
 //! | [`operating`] | who runs a coordinator |
 //! | [`runtime`] | who wants the proof of what the runtime claims |
+//! | [`encryption`] | who wants connections encrypted, or rotates certificates |
 //! | [`from_getty`] | who used getty and looks for what it had |
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 
+pub mod encryption;
 pub mod from_getty;
 pub mod guarantees;
 pub mod journal_format;
