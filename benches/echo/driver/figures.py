@@ -84,7 +84,8 @@ class Samples:
         self.good = [row for row in rows if not row["why"] or (keep_noisy and row["why"] != "failed")]
 
     def of(self, peer, cell, mode="closed"):
-        return [row for row in self.good if (row["peer"], row["cell"], row["mode"]) == (peer, cell.name, mode)]
+        wanted = (peer, cell.name, mode)
+        return [row for row in self.good if "extra" not in row and (row["peer"], row["cell"], row["mode"]) == wanted]
 
     def discards(self):
         counts = {}

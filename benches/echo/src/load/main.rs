@@ -1,10 +1,11 @@
 //! The load generator: one thread, bare epoll, nothing allocated while it measures.
 //!
-//! `load closed|open|memory|jitter --to 127.0.0.1:PORT [options]` prints one JSON object.
+//! `load closed|open|accept|memory|jitter --to 127.0.0.1:PORT [options]` prints one JSON object.
 //!
 //! * *closed*: every connection keeps `--depth` messages under way. Finds the peak.
 //! * *open*: messages leave by a fixed schedule of `--rate` per second, whatever comes back; latency counts from the
 //!   scheduled time, so that a stall of the server is not hidden by the generator waiting for it.
+//! * *accept*: connections one after the other, each with one message.
 //! * *memory*: the closed mode against an echo in memory: what the generator itself can do.
 //! * *jitter*: its own unsteadiness: a byte through a socket pair and an epoll on this thread, and gaps of the clock.
 //!
@@ -13,6 +14,7 @@
 //! (`MSG_TRUNC`) and only their number counts, which keeps the generator faster than what it measures. Frames of a
 //! connection are taken to come back in order: a server that reorders them only swaps the latencies of equals.
 
+mod accept;
 mod closed;
 mod histogram;
 mod jitter;
@@ -36,9 +38,9 @@ fn main() -> io::Result<()> {
     let fields = match mode.as_str() {
         "jitter" => jitter::measure()?,
         "memory" => closed::run(&plan, &mut Memory::new(plan.connections))?,
+        "accept" => accept::run(&plan, target(&arguments))?,
         "closed" | "open" => {
-            let none = SocketAddr::from(([127, 0, 0, 1], 0));
-            let to: SocketAddr = arguments.get("--to", none);
+            let to = target(&arguments);
             let mut wire = Sockets::connect(to, plan.connections, plan.patience())?;
             wire.compare(&plan)?;
             let jitter = jitter::gaps(GAP_NANOS);
@@ -50,12 +52,16 @@ fn main() -> io::Result<()> {
             fields
         }
         _ => {
-            eprintln!("load closed|open|memory|jitter --to HOST:PORT");
+            eprintln!("load closed|open|accept|memory|jitter --to HOST:PORT");
             std::process::exit(2);
         }
     };
     println!("{}", fields.finish());
     Ok(())
+}
+
+fn target(arguments: &Arguments) -> SocketAddr {
+    arguments.get("--to", SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
 /// What is asked for.
