@@ -21,6 +21,7 @@ def commands():
         "raw-unframed": ([release / "raw", "--unframed"], "cargo"),
         "ours": ([release / "ours"], "cargo"),
         "ours-spinning": ([release / "ours", "--spin"], "cargo"),
+        "ours-bulk": ([release / "ours", "--bulk"], "cargo"),
         "ours-workers-1": ([release / "ours", "--workers", "1"], "cargo"),
         "ours-workers-2": ([release / "ours", "--workers", "2"], "cargo"),
         "tokio": ([release / "tokio-echo"], "cargo"),
@@ -98,7 +99,7 @@ class Peer:
     @property
     def is_alone(self):
         """Whether it has one thread that matters, so that nothing but a stranger can keep it from its core."""
-        return self.name in ("raw", "raw-unframed", "ours", "ours-spinning", "tokio")
+        return self.name in ("raw", "raw-unframed", "ours", "ours-bulk", "ours-spinning", "tokio")
 
     @property
     def needs_warmth(self):

@@ -1,8 +1,9 @@
 //! Our own echo, over the public API of the runtime.
 //!
-//! `ours [--workers N] [--spin] [--tell] [--listen 127.0.0.1:0]`. Without workers messages are handled inline; with them
+//! `ours [--workers N] [--spin] [--bulk] [--tell] [--listen 127.0.0.1:0]`. Without workers messages are handled inline; with them
 //! each goes to the lane of its session. With `--tell` a thread answers each line of standard input with the reactor's
-//! counters, as one line of JSON.
+//! counters, as one line of JSON. `--bulk` gives a session more of each turn before the others get theirs, and more
+//! unsent bytes before it is not read: what frames of many kilobytes gain by.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
@@ -20,6 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = Config::default();
     config.workers.threads = arguments.get("--workers", 0);
     config.workers.lanes = config.workers.threads;
+    if arguments.has("--bulk") {
+        config.budget.read = 256 << 10;
+        config.session.high_water = 1 << 20;
+        config.session.low_water = 512 << 10;
+    }
     if arguments.has("--spin") {
         config.idle = IdleStrategy::Never;
     }
