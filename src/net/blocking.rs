@@ -85,13 +85,20 @@ impl<H: Handler> Blocking<H> {
 
     /// Queues the arithmetic of a handshake, or gives it back when there is no room.
     pub(crate) fn shake_hands(&mut self, key: Key, stack: Box<Stack>) -> Result<(), Box<Stack>> {
-        if self.pool.cap == 0 {
+        if !self.is_prompt() {
             return Err(stack);
         }
         match self.queue(Job::Handshake(key, stack)) {
             Err(Job::Handshake(_, stack)) => Err(stack),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a job would be begun at once.
+    fn is_prompt(&self) -> bool {
+        let pool = &self.pool;
+        let free = pool.cap.saturating_sub(pool.threads.load(Ordering::SeqCst));
+        self.jobs.len() < free + pool.idle.load(Ordering::SeqCst)
     }
 
     fn queue(&mut self, job: Job<H>) -> Result<(), Job<H>> {

@@ -168,6 +168,18 @@ impl WsAddr {
     }
 }
 
+impl WsAddr {
+    /// Whether it is what its text says; its fields can be set to anything.
+    #[cfg(feature = "ws")]
+    pub(crate) fn check(&self) -> Result<(), MalformedEndpoint> {
+        let text = self.to_string();
+        match WsAddr::parse(&text, self.at.port()) {
+            Ok(parsed) if parsed == *self => Ok(()),
+            _ => Err(MalformedEndpoint(text)),
+        }
+    }
+}
+
 impl fmt::Display for WsAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.at, self.path)

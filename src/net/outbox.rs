@@ -176,10 +176,10 @@ impl Outbox {
         pool: &mut BufferPool,
         take: impl FnOnce(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let first_mark = self.marks.as_mut().and_then(|m| m.messages.pop_front());
+        let first_mark = self.marks.as_ref().and_then(|m| m.messages.front());
         let whole = first_mark.map(|m| m.length);
         let first = self.segments.front().map_or(&self.tail[..], Segment::bytes);
-        let n = whole.unwrap_or(first.len());
+        let n = whole.unwrap_or(first.len().min(FRONT_MAX));
         if n <= first.len() {
             take(&first[..n])?;
         } else if let Some(marks) = &mut self.marks {
@@ -195,6 +195,7 @@ impl Outbox {
             }
         }
         if let (Some(marks), Some(n)) = (&mut self.marks, whole) {
+            marks.messages.pop_front();
             marks.bytes -= n;
         }
         self.advance(n, pool);
@@ -352,6 +353,9 @@ pub(crate) struct Written {
     pub(crate) offered: usize,
     pub(crate) slices: usize,
 }
+
+/// Bytes of a stream handed out at once.
+const FRONT_MAX: usize = 64 << 10;
 
 /// A larger buffer for a message in pieces is not kept.
 const GATHERED_KEPT_MAX: usize = 64 << 10;

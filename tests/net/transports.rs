@@ -1,5 +1,7 @@
 //! The same application over every stream transport: nothing it can see is different.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -228,5 +230,55 @@ fn a_session_that_was_aborted_is_made_anew() {
             server.expect(|n| matches!(n, Note::Close(_, CloseReason::Aborted)));
         }
         client.handle.disconnect(connector);
+    }
+}
+
+#[test]
+fn a_peer_that_asks_and_does_not_listen_is_not_heard_for_ever() {
+    let options = ListenOptions::default();
+    let at = "ws://127.0.0.1:0".parse().expect("endpoint");
+    let server = Server::at(at, Config::default(), options, App::new());
+    let mut stream = TcpStream::connect(server.address).expect("connect");
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("request");
+    server.expect(|n| matches!(n, Note::Open(_)));
+    // Each ping has to be answered, and no answer is ever read.
+    let ping: Vec<u8> = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[7; 125]].concat();
+    let pings = ping.repeat(500);
+    stream
+        .set_write_timeout(Some(Duration::from_secs(2)))
+        .expect("timeout");
+    let mut sent = 0;
+    while sent < 128 << 20 {
+        match stream.write(&pings) {
+            Ok(n) => sent += n,
+            Err(_) => break,
+        }
+    }
+    assert!(sent < 128 << 20, "the pings are left in the socket");
+    // And once it listens, everything is answered.
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("timeout");
+    let mut answers = 0;
+    let mut buffer = vec![0; 64 << 10];
+    while answers < sent / ping.len() * (125 + 2) {
+        answers += stream.read(&mut buffer).expect("pongs");
+    }
+}
+
+#[test]
+fn a_peer_that_goes_on_after_our_goodbye_is_read_up_to_its_own() {
+    for way in ways() {
+        let (mut app, notes) = App::new();
+        app.on_message = Box::new(|_, session, _| session.close());
+        let (server, to) = start(&way, (app, notes), Config::default());
+        let frames = vec![vec![3; 200_000]; 20];
+        let (client, _) = client(frames);
+        client.handle.connect(to.clone(), way.connect.clone());
+        assert_eq!(server.closed(), CloseReason::Local, "{to}");
+        let metrics = server.handle.metrics();
+        assert_eq!(metrics.buffered, 0, "{to}");
     }
 }

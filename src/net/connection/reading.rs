@@ -46,6 +46,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         }
         let home = Arc::clone(&engine.shared);
         let mut frames_left = engine.budget.frames;
+        let dropped = engine.metrics.dropped_messages;
         let mut read_left = engine.budget.read;
         loop {
             match self.decode(&home, engine, &mut frames_left) {
@@ -82,7 +83,8 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 None => break,
             }
         }
-        let frames = engine.budget.frames - frames_left;
+        let dropped = (engine.metrics.dropped_messages - dropped) as usize;
+        let frames = (engine.budget.frames - frames_left).saturating_sub(dropped);
         if frames > 0 {
             self.note_frames(engine, frames);
         }
@@ -95,9 +97,11 @@ impl<H: Handler, S: Stream> Connection<H, S> {
 
     /// Whether the peer's next frame is wanted now.
     pub(super) fn wants_input(&self, engine: &Engine<H>) -> bool {
+        let congested = self.out.congested && self.config.pause_reads_when_congested;
         self.life.receives()
             && self.stalled.is_none()
-            && !(self.out.congested && self.config.pause_reads_when_congested)
+            && !congested
+            && !self.transport.is_full()
             && (!engine.draining || !self.calls.is_empty())
     }
 
@@ -168,6 +172,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             };
             self.inbox.bytes.clear();
             if whole {
+                *frames_left = frames_left.saturating_sub(1);
                 self.drop_message(engine, &Error::Codec(error));
                 continue;
             }

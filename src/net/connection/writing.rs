@@ -34,6 +34,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             engine.metrics.frames_per_flush.note(frames);
         }
         let mut budget = engine.budget.write;
+        let was_full = self.transport.is_full();
         while self.writable && self.has_unsent() {
             if budget == 0 {
                 engine.metrics.budget_stops += 1;
@@ -62,6 +63,9 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 let timer = Timer::Session(self.key, SessionTimer::Stall);
                 self.timers.stall = Some(engine.set_timer(self.config.write_stall, timer));
             }
+        }
+        if was_full && !self.transport.is_full() {
+            self.resumed(engine);
         }
         if self.out.relax() {
             self.resumed(engine);

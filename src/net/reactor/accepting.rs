@@ -102,6 +102,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             }
         }
         self.accepted = accepted;
+        if self.handshakes < self.engine.limits.handshakes {
+            self.release_held();
+        }
     }
 
     /// Registers an accepted stream and begins its session or its handshake. Whether it lives.

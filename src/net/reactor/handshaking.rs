@@ -117,6 +117,10 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         }
         self.engine.metrics.reads += 1;
         if self.lends_handshakes {
+            // What the layers said last may have found no room.
+            if let Err(e) = handshake.transport.push(&mut self.engine.pools) {
+                return self.handshake_failed(key, Error::Io(e));
+            }
             return self.feed_handshake(key);
         }
         let outcome = handshake.transport.establish(&mut self.engine.pools);
@@ -140,7 +144,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         match self.engine.blocking.shake_hands(key, stack) {
             Ok(()) => handshake.lent = true,
             Err(mut stack) => {
-                // All threads are busy: better a moment of the reactor's time than none at all.
+                // All threads are busy, maybe for long: better a moment of the reactor's time than none at all.
                 let advance = stack.advance(pools);
                 handshake.lent = true;
                 self.handshaken(key, stack, advance);
@@ -316,6 +320,11 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// There is room for another handshake.
     fn handshake_over(&mut self) {
         self.handshakes -= 1;
+        self.release_held();
+    }
+
+    /// Listeners that waited for room accept again.
+    pub(super) fn release_held(&mut self) {
         for key in self.listeners.values() {
             if let Some(Slot::Listener(listener)) = self.slots.get_mut(*key)
                 && std::mem::take(&mut listener.held)

@@ -195,6 +195,9 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// # Errors
     /// What the operating system says, or `InvalidInput` for an endpoint that is not an address.
     pub fn listen(&mut self, at: Endpoint, mut options: ListenOptions) -> io::Result<ListenerId> {
+        if !matches!(self.drain, Drain::No) {
+            return Err(io::Error::other("the reactor is draining"));
+        }
         options.name = at.name_or_scheme(options.name);
         let plan = Plan::serve(&at, &options)?;
         let address = match (&at, at.host_port()) {
@@ -210,9 +213,6 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
             }
         };
-        if !matches!(self.drain, Drain::No) {
-            return Err(io::Error::other("the reactor is draining"));
-        }
         let (session, listener_options) = self.listener_options(&options);
         if plan.keeps_messages {
             self.engine.shared.keep_messages();

@@ -231,6 +231,11 @@ impl<S: Stream> Transport<S> {
         self.stack.as_ref().map_or(0, |stack| stack.unsent())
     }
 
+    /// Whether the peer takes so little of what the layers say that it should not be heard for now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.stack.as_ref().is_some_and(|stack| stack.is_full())
+    }
+
     /// Whether every message is received, and has to be sent, by itself.
     pub(crate) fn keeps_messages(&self) -> bool {
         self.is_datagram() || self.stack.as_ref().is_some_and(|s| s.keeps_messages())

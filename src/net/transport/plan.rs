@@ -124,6 +124,8 @@ fn serve_ws(options: &ListenOptions) -> io::Result<Make> {
 
 #[cfg(feature = "ws")]
 fn dial_ws(at: &WsAddr, usual: u16, options: &ConnectOptions) -> io::Result<Make> {
+    at.check()
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
     let ws = Arc::new(options.ws.clone());
     ws.check()
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;

@@ -155,7 +155,10 @@ impl Stack {
     ) -> Option<Establish> {
         match self.fill(wire, pools) {
             Filled::Some | Filled::End => None,
-            Filled::Nothing => Some(Establish::Waiting),
+            Filled::Nothing => {
+                self.settle(pools);
+                Some(Establish::Waiting)
+            }
             Filled::Failed(e) => Some(Establish::Failed(e)),
         }
     }
@@ -267,6 +270,11 @@ impl Stack {
 
     pub(super) fn unsent(&self) -> usize {
         self.out.len()
+    }
+
+    /// Whether so much waits for the socket that nothing should be read which may have to be answered.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() >= OUT_FULL
     }
 
     pub(super) fn keeps_messages(&self) -> bool {
@@ -446,6 +454,10 @@ impl Stack {
         let below = &mut level.below.bytes;
         let outcome = level.layer.receive(below, above, limit, &mut said);
         let grew = above.len() > before;
+        if self.said_goodbye && at > 0 {
+            // Those below have said theirs: nothing goes through them any more.
+            said.clear();
+        }
         self.descend(at, said, pools)?;
         Ok((grew, outcome?))
     }
@@ -504,7 +516,12 @@ impl Stack {
             said = pools.tails.take();
         }
         let mut outcome = Ok(());
-        while outcome.is_ok() && said.len() < OUT_FULL && !outbox.is_empty() {
+        let least = outbox.len().saturating_sub(IN_FULL);
+        while outcome.is_ok()
+            && said.len() < OUT_FULL
+            && !outbox.is_empty()
+            && (least == 0 || outbox.len() > least)
+        {
             let layer = &mut self.layers[top].layer;
             outcome = outbox.with_front(&mut pools.tails, |piece| layer.send(piece, &mut said));
         }
@@ -604,3 +621,6 @@ const LEVEL: usize = 32 << 10;
 
 /// With this much waiting for the socket nothing more is taken from the outbox.
 const OUT_FULL: usize = 64 << 10;
+
+/// No more than about this much is taken from the outbox at once, however little compression makes of it.
+const IN_FULL: usize = 64 << 10;

@@ -251,7 +251,8 @@ impl Layer for TlsLayer {
     }
 
     fn is_established(&self) -> bool {
-        self.stage == Stage::Established
+        // After our goodbye the peer may still be heard, up to its own.
+        matches!(self.stage, Stage::Established | Stage::Finished)
     }
 
     fn receive(
