@@ -337,7 +337,7 @@ pub struct Limits {
     /// Names waiting to be resolved, at most 1,048,576. Default 256.
     pub resolving: usize,
     /// Handshakes of encryption or WebSocket under way. Listeners then leave further connections to the kernel's queue,
-    /// connectors fail the attempt. Default 1024.
+    /// connectors fail the attempt. 0 counts as 1. Default 1024.
     pub handshakes: usize,
 }
 

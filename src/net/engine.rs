@@ -95,7 +95,11 @@ impl<H: Handler> Engine<H> {
             arena: Arena::default(),
             links: Vec::new(),
             budget: budget.at_least_one(),
-            limits,
+            // With none, nothing would ever end that makes room for one.
+            limits: Limits {
+                handshakes: limits.handshakes.max(1),
+                ..limits
+            },
             buffered: 0,
             draining: false,
         }

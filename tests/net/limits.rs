@@ -246,3 +246,27 @@ fn serve_or_close(what: &str, config: Config) {
     );
     drop(notes);
 }
+
+/// With room for none a listener that shakes hands would be deaf, and nothing would ever wake it.
+#[test]
+fn a_limit_of_no_handshakes_counts_as_one() {
+    let (app, notes) = App::new();
+    let mut config = Config::default();
+    config.limits.handshakes = 0;
+    let server = Server::start(config, (app, notes));
+    let at = "ws://127.0.0.1:0/".parse().expect("an endpoint");
+    let listening = server.handle.listen(at, ListenOptions::default());
+    let address = listening.wait().expect("listening").address;
+    let address = address.ip().expect("an internet address");
+    for _ in 0..2 {
+        let mut client = std::net::TcpStream::connect(address).expect("connected");
+        let patience = Some(Duration::from_secs(30));
+        client.set_read_timeout(patience).expect("a timeout");
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.write_all(request.as_bytes()).expect("sent");
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 101");
+    }
+}
