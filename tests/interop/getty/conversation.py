@@ -93,6 +93,8 @@ class Conversation:
                 # getty looks after its pool for a moment after a connect; what it does later is the question.
                 time.sleep(0.7)
                 server.kill()
+                # Long enough for the client to find nobody there.
+                time.sleep(1)
                 server = self.serve(server_side)
             last = client.until(lambda line: line.startswith(("done", "failed")), 30)
             if last is None or not last.startswith("done"):

@@ -44,6 +44,10 @@ func (o *options) configure(session getty.Session, listener getty.EventListener)
 	if o.transport == "tls" || o.transport == "wss" {
 		session.SetReadTimeout(time.Second)
 	}
+	if o.compress == "explicit-none" {
+		// Its inflater never recovers from a read that timed out, and with this type, unlike the others, reads do.
+		session.SetReadTimeout(3 * time.Second)
+	}
 	session.SetWaitTime(time.Second)
 	return nil
 }
