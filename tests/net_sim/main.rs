@@ -202,6 +202,6 @@ type Breakage = Box<dyn Fn(&mut Scene)>;
 /// Seeds of a usual run.
 const SEEDS: u64 = 2000;
 /// Seeds of a usual run, shared by all streams with layers.
-const LAYERED_SEEDS: u64 = 400;
+const LAYERED_SEEDS: u64 = 1000;
 /// Runs in which a broken promise has to be noticed at least once.
 const BROKEN_SEEDS: u64 = 60;
