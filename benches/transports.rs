@@ -187,10 +187,16 @@ impl Way {
         };
         let start = Instant::now();
         client.connect(server.to.clone(), options);
-        while got.load(Ordering::Relaxed) < total {
+        let (mut seen, mut moved) = (0, start);
+        while seen < total {
             let turn = client.poll_once(Some(PATIENCE));
             turn.expect("a turn");
-            assert!(start.elapsed() < PATIENCE, "an answer was lost");
+            let now = got.load(Ordering::Relaxed);
+            if now > seen {
+                (seen, moved) = (now, Instant::now());
+            }
+            let stuck = moved.elapsed() >= PATIENCE;
+            assert!(!stuck, "{}: {seen} of {total}", self.scheme);
         }
         start.elapsed().as_secs_f64()
     }
