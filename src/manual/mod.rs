@@ -6,6 +6,7 @@
 //! | [`operating`] | who runs a coordinator |
 //! | [`runtime`] | who wants the proof of what the runtime claims |
 //! | [`encryption`] | who wants connections encrypted, or rotates certificates |
+//! | [`websocket`] | who speaks WebSocket |
 //! | [`from_getty`] | who used getty and looks for what it had |
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 
@@ -15,3 +16,4 @@ pub mod guarantees;
 pub mod journal_format;
 pub mod operating;
 pub mod runtime;
+pub mod websocket;

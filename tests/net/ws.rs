@@ -284,6 +284,23 @@ fn what_was_asked_before_an_illegal_frame_is_answered() {
     other.stream.read_exact(&mut got).expect("an echo");
 }
 
+/// A frame that came in one packet with the request, and was illegal, once counted as a failed handshake: no session saw it and
+/// the peer got no goodbye.
+#[test]
+fn an_illegal_frame_right_behind_the_request_is_the_sessions() {
+    let server = serve(WsServer::default(), App::new());
+    let mut client = Client::connect(server.address);
+    let bytes = [request("/", &[]).into_bytes(), masked(0x83, b"")].concat();
+    client.stream.write_all(&bytes).expect("sent");
+    let answer = head(&mut client.stream);
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let expected = plain(0x88, b"\x03\xeareserved opcode");
+    assert_eq!(client.rest().expect("an orderly end"), expected);
+    drop(client);
+    assert_eq!(server.closed(), CloseReason::Transport);
+    assert_eq!(server.handle.metrics().handshake_failures, 0);
+}
+
 #[test]
 fn goodbyes_are_answered_and_answers_waited_for() {
     let server = serve(WsServer::default(), App::new());

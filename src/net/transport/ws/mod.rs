@@ -181,8 +181,12 @@ impl Layer for WebSocket {
         limit: usize,
         out: &mut BytesMut,
     ) -> Result<Progress, LayerError> {
-        if !self.shake_hands(below, out)? {
-            return Ok(Progress::Hungry);
+        if !self.is_established() {
+            // What came behind the handshake belongs to the session, also if it is wrong.
+            return Ok(match self.shake_hands(below, out)? {
+                true => Progress::More,
+                false => Progress::Hungry,
+            });
         }
         match &mut self.stage {
             Stage::Open(messages) => messages.receive(below, above, limit, out),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use seamio::net::{
-    Callbacks, ClientTls, CloseReason, Codec, CodecError, Config, ConnectOptions, Decoded,
-    Endpoint, Input, ListenOptions, Output, Peer, Reactor, ServerTls, Session, SessionConfig,
-    WsClient, WsDeflate, WsMessage, WsServer,
+    Callbacks, ClientTls, CloseReason, Codec, CodecError, Config, ConnectOptions, ConnectorId,
+    Decoded, Endpoint, Input, ListenOptions, Output, Peer, Reactor, ServerTls, Session,
+    SessionConfig, WsClient, WsDeflate, WsMessage, WsServer,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -216,9 +216,10 @@ fn echo(flags: &Flags) -> Result<(), Failure> {
 
 /// What a session of the fuzzed client came to.
 enum Told {
+    Opened,
     Text(Bytes),
     Closed,
-    Refused(String),
+    Refused(ConnectorId, String),
 }
 
 /// Asks a fuzzing server how many cases there are, plays each, asks for a report.
@@ -231,11 +232,14 @@ fn fuzzed(flags: &Flags) -> Result<(), Failure> {
     let visit = |path: &str| -> Result<Option<Bytes>, Failure> {
         let to = format!("ws://{at}{path}").parse()?;
         let connector = handle.connect(to, client_options(flags)?);
-        let mut heard = None;
+        let (mut heard, mut opened) = (None, false);
         loop {
             match told.recv_timeout(PATIENCE)? {
+                Told::Opened => opened = true,
                 Told::Text(text) => heard = Some(text),
-                Told::Refused(why) => return Err(why.into()),
+                // How a session ended that heard no message is told too.
+                Told::Refused(id, why) if id == connector && !opened => return Err(why.into()),
+                Told::Refused(..) => {}
                 Told::Closed => {
                     handle.disconnect(connector);
                     return Ok(heard);
@@ -257,12 +261,16 @@ fn fuzzed(flags: &Flags) -> Result<(), Failure> {
 
 /// Echoes within a case, tells what it hears elsewhere.
 fn player(tell: Sender<Told>) -> Callbacks<Whole> {
-    let (closed, refused) = (tell.clone(), tell.clone());
+    let (opened, closed, refused) = (tell.clone(), tell.clone(), tell.clone());
     let is_case = |session: &Session<Callbacks<Whole>>| {
         let ws = session.peer().ws.as_ref();
         ws.is_some_and(|ws| ws.path == "/runCase")
     };
     Callbacks::new(Whole)
+        .on_open(move |_, _, _| {
+            let _ = opened.send(Told::Opened);
+            Ok(())
+        })
         .on_message(move |cx, session, message: Bytes| {
             if !is_case(session) {
                 let _ = tell.send(Told::Text(message));
@@ -273,8 +281,8 @@ fn player(tell: Sender<Told>) -> Callbacks<Whole> {
         .on_close(move |_, _, _| {
             let _ = closed.send(Told::Closed);
         })
-        .on_connect_error(move |_, error, _| {
-            let _ = refused.send(Told::Refused(error.to_string()));
+        .on_connect_error(move |id, error, _| {
+            let _ = refused.send(Told::Refused(id, error.to_string()));
         })
 }
 
