@@ -46,11 +46,12 @@ fn ways() -> Vec<Way> {
             compression,
             ..SessionConfig::default()
         };
+        let encrypted = matches!(scheme, "tls" | "wss");
         ways.push(Way {
             scheme,
             compression,
             listen: ListenOptions {
-                tls: Some(server.clone()),
+                tls: encrypted.then(|| server.clone()),
                 ws: WsServer {
                     deflate: deflate.then(|| deflated.clone()),
                     ..WsServer::default()
@@ -59,7 +60,7 @@ fn ways() -> Vec<Way> {
                 ..ListenOptions::default()
             },
             connect: ConnectOptions {
-                tls: Some(client.clone()),
+                tls: encrypted.then(|| client.clone()),
                 ws: WsClient {
                     deflate: deflate.then(|| deflated.clone()),
                     ..WsClient::default()
@@ -281,4 +282,36 @@ fn a_peer_that_goes_on_after_our_goodbye_is_read_up_to_its_own() {
         let metrics = server.handle.metrics();
         assert_eq!(metrics.buffered, 0, "{to}");
     }
+}
+
+#[test]
+fn encryption_that_would_not_be_used_is_an_error() {
+    let encrypted = ways()
+        .into_iter()
+        .find(|w| w.scheme == "tls")
+        .expect("a way");
+    for at in [
+        "tcp://127.0.0.1:0",
+        "ws://127.0.0.1:0",
+        "udp://127.0.0.1:0",
+        "unix://@unused",
+    ] {
+        let (app, _) = App::new();
+        let mut reactor = Reactor::new(Config::default(), app).expect("reactor");
+        let at: Endpoint = at.parse().expect("endpoint");
+        let error = reactor
+            .listen(at, encrypted.listen.clone())
+            .expect_err("refused");
+        assert!(
+            error.to_string().contains("use tls:// or wss://"),
+            "{error}"
+        );
+    }
+    let (client, _) = client(Vec::new());
+    let to = Endpoint::from(client.address);
+    client.handle.connect(to, encrypted.connect.clone());
+    assert_eq!(
+        client.expect(|n| matches!(n, Note::ConnectError(_))),
+        Note::ConnectError(None)
+    );
 }

@@ -37,6 +37,8 @@ impl Plan {
     /// # Errors
     /// `InvalidInput` or `Unsupported` with what is missing.
     pub(crate) fn serve(at: &Endpoint, options: &ListenOptions) -> io::Result<Self> {
+        #[cfg(feature = "tls")]
+        refuse_unused_tls(at, options.tls.is_some())?;
         let makers = match at {
             Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Udp(_) => Vec::new(),
             Endpoint::Tls(_) => vec![serve_tls(at, options)?],
@@ -55,6 +57,8 @@ impl Plan {
     /// # Errors
     /// As [`Plan::serve`].
     pub(crate) fn dial(to: &Endpoint, options: &ConnectOptions) -> io::Result<Self> {
+        #[cfg(feature = "tls")]
+        refuse_unused_tls(to, options.tls.is_some())?;
         let makers = match to {
             Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Udp(_) => Vec::new(),
             Endpoint::Tls(at) => vec![dial_tls(at, options)?],
@@ -77,6 +81,16 @@ impl Plan {
     pub(crate) fn make(&self, setting: &Setting) -> Result<Vec<Box<dyn Layer>>, LayerError> {
         self.makers.iter().map(|make| make(setting)).collect()
     }
+}
+
+/// Whoever set up encryption must not get a plain connection.
+#[cfg(feature = "tls")]
+fn refuse_unused_tls(at: &Endpoint, set: bool) -> io::Result<()> {
+    if set && !matches!(at, Endpoint::Tls(_) | Endpoint::Wss(_)) {
+        let what = format!("{at} is not encrypted, yet `tls` is set: use tls:// or wss://");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    Ok(())
 }
 
 #[cfg(feature = "tls")]
