@@ -95,16 +95,17 @@ impl Way {
             compression,
             ..SessionConfig::default()
         });
+        let encrypted = matches!(scheme, "tls" | "wss");
         Way {
             scheme,
             listen: ListenOptions {
-                tls: Some(credentials.server.clone()),
+                tls: encrypted.then(|| credentials.server.clone()),
                 ws: WsServer::default(),
                 session: session.clone(),
                 ..ListenOptions::default()
             },
             connect: ConnectOptions {
-                tls: Some(credentials.client.clone()),
+                tls: encrypted.then(|| credentials.client.clone()),
                 session,
                 ..ConnectOptions::default()
             },

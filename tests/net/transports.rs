@@ -234,8 +234,8 @@ fn a_session_that_was_aborted_is_made_anew() {
     }
 }
 
-#[test]
-fn a_peer_that_asks_and_does_not_listen_is_not_heard_for_ever() {
+/// A WebSocket server that echoes, and a connection that has shaken hands.
+fn raw_websocket() -> (Server, TcpStream) {
     let options = ListenOptions::default();
     let at = "ws://127.0.0.1:0".parse().expect("endpoint");
     let server = Server::at(at, Config::default(), options, App::new());
@@ -244,6 +244,26 @@ fn a_peer_that_asks_and_does_not_listen_is_not_heard_for_ever() {
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(request.as_bytes()).expect("request");
     server.expect(|n| matches!(n, Note::Open(_)));
+    (server, stream)
+}
+
+#[test]
+fn reads_are_counted_as_the_socket_sees_them() {
+    let (server, mut stream) = raw_websocket();
+    let before = server.handle.metrics();
+    let frame: Vec<u8> = [&[0x82, 0x80 | 5, 0, 0, 0, 0][..], &frame(b"x")].concat();
+    stream.write_all(&frame.repeat(64)).expect("frames");
+    let after = server.wait_for("64 frames", |m| m.frames_in == 64);
+    assert!(
+        after.reads - before.reads <= 2,
+        "{} reads",
+        after.reads - before.reads
+    );
+}
+
+#[test]
+fn a_peer_that_asks_and_does_not_listen_is_not_heard_for_ever() {
+    let (_server, mut stream) = raw_websocket();
     // Each ping has to be answered, and no answer is ever read.
     let ping: Vec<u8> = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[7; 125]].concat();
     let pings = ping.repeat(500);

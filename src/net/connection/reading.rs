@@ -393,8 +393,8 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 break;
             }
             scratch.clear();
-            engine.metrics.reads += 1;
             let received = self.transport.read(&mut scratch, left, &mut engine.pools);
+            engine.metrics.reads += self.transport.take_reads();
             if self.transport.unsent() > 0 {
                 self.out.mark_dirty(engine);
             }

@@ -198,9 +198,10 @@ impl<S: Stream> Transport<S> {
 
     /// System calls of the reads since this was asked; asked after each read.
     pub(crate) fn take_reads(&mut self) -> u64 {
-        match &mut self.base {
-            Base::Wire(_) => 1,
-            Base::Port(port) => port.take_reads(),
+        match (&mut self.base, &mut self.stack) {
+            (Base::Wire(_), None) => 1,
+            (Base::Wire(_), Some(stack)) => stack.take_reads(),
+            (Base::Port(port), _) => port.take_reads(),
         }
     }
 

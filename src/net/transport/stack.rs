@@ -33,6 +33,8 @@ pub(crate) struct Stack {
     dry: bool,
     /// Bytes the socket gave during the last read, whatever they meant.
     filled: usize,
+    /// Reads of the socket since they were asked for.
+    reads: u64,
     /// The socket has ended.
     eof: bool,
     /// How it ended, to be told once what came before it has been taken.
@@ -264,6 +266,10 @@ impl Stack {
         }
     }
 
+    pub(super) fn take_reads(&mut self) -> u64 {
+        std::mem::take(&mut self.reads)
+    }
+
     pub(super) fn filled(&self) -> usize {
         self.filled
     }
@@ -366,6 +372,7 @@ impl Stack {
         }
         let below = &mut self.layers[0].below;
         below.make_room(below.bytes.len() + 1, pools);
+        self.reads += 1;
         let outcome = wire.read(&mut below.bytes, usize::MAX);
         match outcome {
             Received::Bytes { count, drained } => {
