@@ -187,7 +187,7 @@ fn openssl_talks_to_our_server() {
         for payload in mixed(3, 30) {
             openssl.ask(&payload);
         }
-        let session = sessions.lock().expect("lock").pop().expect("a session");
+        let session = last(&sessions);
         let tls = session.peer().tls.clone().expect("encrypted");
         assert_eq!(tls.alpn.as_deref(), Some(&b"echo"[..]));
         assert_eq!(tls.server_name.as_deref(), Some("localhost"));
@@ -318,7 +318,7 @@ fn our_client_talks_to_openssl() {
         for payload in mixed(4, 30) {
             openssl.ask(&payload);
         }
-        let session = sessions.lock().expect("lock").pop().expect("a session");
+        let session = last(&sessions);
         let tls = session.peer().tls.clone().expect("encrypted");
         assert_eq!(tls.alpn.as_deref(), Some(&b"echo"[..]));
         assert_eq!(tls.server_name.as_deref(), Some("127.0.0.1"));
