@@ -1,4 +1,4 @@
-//! Seata's frames as a codec of the runtime: where `proto` and `net` meet.
+//! Seata's frames as a codec of the runtime: where `proto` and `net` meet, for the coordinator and for clients.
 //!
 //! Decoding stops at the frame, its head and its body; the body is read by whoever owns the peer's version. Anything
 //! that is no frame ends the session, since the place of the next one is lost (coordinator.md 5.5).

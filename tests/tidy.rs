@@ -64,6 +64,8 @@ fn rooms_use_each_other_in_one_direction() {
             &[
                 "crate::proto",
                 "crate::tc",
+                "crate::client",
+                "crate::codec",
                 "crate::cli",
                 "crate::config",
                 "crate::xid",
@@ -74,6 +76,8 @@ fn rooms_use_each_other_in_one_direction() {
             &[
                 "crate::net",
                 "crate::tc",
+                "crate::client",
+                "crate::codec",
                 "crate::cli",
                 "crate::config",
                 "crate::xid",
@@ -81,9 +85,20 @@ fn rooms_use_each_other_in_one_direction() {
         ),
         (
             "src/xid.rs",
-            &["crate::net", "crate::tc", "crate::cli", "crate::config"],
+            &[
+                "crate::net",
+                "crate::tc",
+                "crate::client",
+                "crate::cli",
+                "crate::config",
+            ],
         ),
-        ("src/tc/", &["crate::cli", "crate::sim"]),
+        (
+            "src/codec.rs",
+            &["crate::tc", "crate::client", "crate::cli"],
+        ),
+        ("src/tc/", &["crate::cli", "crate::client", "crate::sim"]),
+        ("src/client/", &["crate::cli", "crate::config", "crate::tc"]),
         ("src/tc/store/", &["crate::net", "tc::server"]),
         ("src/config", &["crate::cli"]),
     ];

@@ -9,7 +9,6 @@ mod application_data;
 mod audit;
 mod branch;
 mod calls;
-pub mod codec;
 mod config;
 mod coordinator;
 mod drive;

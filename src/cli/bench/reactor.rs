@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::load::{Content, Frame, Load, Plan};
 use super::tally::{Report, own_cpu};
+use crate::codec::{Outgoing, SeataCodec};
 use crate::net::{
     Backoff, CloseReason, Config, ConnectOptions, ConnectorId, Cx, Endpoint, Handle, Handler, Lane,
     LaneId, LaneInput, Lanes, Limits, Origin, Outbound, Reactor, Refused, Route, Session,
@@ -15,7 +16,6 @@ use crate::proto;
 use crate::proto::codec::{Rpc, decode_message};
 use crate::proto::frame::{FrameHead, MessageKind};
 use crate::proto::version::{ExceptionTable, PeerVersion};
-use crate::tc::codec::{Outgoing, SeataCodec};
 
 /// Runs a plan against a coordinator.
 pub(super) fn run(

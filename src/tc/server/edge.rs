@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Stop;
 use super::lane::{CoordinatorLane, Event};
 use super::signal::Signal;
+use crate::codec::{Outgoing, SeataCodec};
 use crate::net::{
     CloseReason, Cx, Error, Handler, LaneId, Lanes, Refused, Route, Session, SessionConfig,
 };
@@ -16,7 +17,6 @@ use crate::proto::frame::{Frame, MessageKind};
 use crate::proto::message::Message;
 use crate::proto::version::ExceptionTable;
 use crate::tc::admission::LogGate;
-use crate::tc::codec::{Outgoing, SeataCodec};
 
 /// The handler of all connections.
 pub(crate) struct Edge {

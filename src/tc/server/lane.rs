@@ -12,12 +12,12 @@ use std::time::{Duration, Instant, SystemTime};
 use super::edge::Edge;
 use super::signal::Signal;
 use super::{Stop, Stopped};
+use crate::codec::Outgoing;
 use crate::net::{Lane, LaneInput, Outbound, SessionId};
 use crate::proto::codec::decode_rpc;
 use crate::proto::frame::Frame;
 use crate::proto::status::GlobalStatus;
 use crate::tc::admission::LogGate;
-use crate::tc::codec::Outgoing;
 use crate::tc::coordinator::{ChannelId, Coordinator, Now, Output};
 use crate::tc::store::Store;
 

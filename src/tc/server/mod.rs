@@ -21,12 +21,12 @@ use std::time::{Duration, Instant, SystemTime};
 use edge::Edge;
 use lane::Event;
 
+use crate::codec::SeataCodec;
 use crate::net::{
     Clock, Config, Driver, Endpoint, Handle, Lanes, Limits, ListenOptions, MioDriver, Monotonic,
     Overflow, Reactor, SessionConfig, Workers,
 };
 use crate::tc::CoordinatorConfig;
-use crate::tc::codec::SeataCodec;
 use crate::tc::coordinator::Coordinator;
 use crate::tc::store::journal::{Durable, JournalConfig, JournalStore};
 use crate::tc::store::{MemoryStore, Store, StoreLimits};
