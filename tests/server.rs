@@ -166,6 +166,29 @@ fn a_stop_refuses_begins_and_finishes_what_is_in_flight() {
     assert!(tm.is_closed_within(PATIENCE));
 }
 
+/// `timeout` tells a process to stop twice, itself and by its group; that ended a drain before it began.
+#[test]
+fn a_signal_told_twice_drains_and_a_later_one_does_not_wait() {
+    let dir = TestDir::new();
+    let mut server = journal(&dir);
+    let mut tm = Peer::tm(server.address);
+    let xid = tm.begin();
+    server.signal_times("TERM", 2);
+    assert_eq!(tm.rollback(&xid), GlobalStatus::Rollbacked);
+    assert_eq!(server.wait(), 0);
+
+    let long = [("SEAMIO_TRANSPORT_SHUTDOWN_WAIT", "1h")];
+    let mut server = Coordinator::start(&["--data", &dir.path("data")], &long);
+    Peer::tm(server.address).begin();
+    let until = now() + PATIENCE;
+    while server.is_running() {
+        assert!(now() < until, "signals are not heard");
+        server.signal("INT");
+        pause(Duration::from_millis(300));
+    }
+    assert_eq!(server.wait(), 3);
+}
+
 #[test]
 fn a_stop_with_undecided_transactions_says_so_and_keeps_them() {
     let dir = TestDir::new();

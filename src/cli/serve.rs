@@ -221,23 +221,23 @@ fn random_node() -> io::Result<u16> {
     Ok(u16::from_le_bytes(bytes) & NODE_MAX)
 }
 
-/// The first signal drains, the second ends the process at once.
+/// The first signal drains, a second one ends the process at once. What comes right behind the first is the same signal
+/// told twice: `timeout` sends it to the process and to its group, a supervisor to every process it knows.
 fn stop_on_signals(server: ServerHandle, wait: Duration) -> io::Result<()> {
     let (mut signals, sender) = UnixStream::pair()?;
     signal_hook::low_level::pipe::register(SIGTERM, sender.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGINT, sender)?;
-    let wait_for_signals = move || {
+    let wait_for_signals = move || -> io::Result<()> {
         let mut byte = [0];
-        let mut seen = 0;
-        while signals.read_exact(&mut byte).is_ok() {
-            seen += 1;
-            if seen > 1 {
-                log::warn!("stopped at once by a second signal; all transactions are durable");
-                std::process::exit(Exit::Undecided as i32);
-            }
-            log::info!("stopping within {wait:?}: no transaction begins any more");
-            server.drain(wait);
-        }
+        signals.read_exact(&mut byte)?;
+        log::info!("stopping within {wait:?}: no transaction begins any more");
+        server.drain(wait);
+        signals.set_read_timeout(Some(SAME_SIGNAL))?;
+        while signals.read_exact(&mut byte).is_ok() {}
+        signals.set_read_timeout(None)?;
+        signals.read_exact(&mut byte)?;
+        log::warn!("stopped at once by a second signal; all transactions are durable");
+        std::process::exit(Exit::Undecided as i32);
     };
     std::thread::Builder::new()
         .name("seamio-signals".into())
@@ -245,6 +245,8 @@ fn stop_on_signals(server: ServerHandle, wait: Duration) -> io::Result<()> {
         .map(drop)
 }
 
+/// How long after a signal another one counts as the same.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);
 /// Sockets and files beside connections.
 const OWN_DESCRIPTORS: usize = 64;
 const SEATA_HOST_FLAG: &str = "-h";

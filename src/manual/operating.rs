@@ -9,7 +9,8 @@
 //! is wrong stops the start with exit code 2 and a line that names the file, the line and the key.
 //!
 //! `SIGTERM` and `SIGINT` drain: begins are refused with a code that clients may retry, what is in flight is finished
-//! within `transport.shutdown.wait`, connections are closed. A second signal does not wait.
+//! within `transport.shutdown.wait`, connections are closed. A second signal does not wait, unless it comes within
+//! 200 ms of the first, as from `timeout`, which tells a process twice.
 //!
 //! | exit code | meaning |
 //! |---|---|

@@ -126,9 +126,15 @@ impl Coordinator {
     }
 
     pub fn signal(&self, name: &str) {
+        self.signal_times(name, 1);
+    }
+
+    /// So many signals, one right behind the other.
+    pub fn signal_times(&self, name: &str, times: usize) {
         let process = self.child.id().to_string();
         let status = Command::new("kill")
-            .args([&format!("-{name}"), &process])
+            .arg(format!("-{name}"))
+            .args(vec![process; times])
             .status();
         assert!(status.expect("kill runs").success());
     }
