@@ -1,4 +1,4 @@
-//! Request and response over one connection: `cargo run --example rpc`; takes about a second.
+//! Request and response over one connection: `cargo run --example rpc`; takes about two seconds.
 //!
 //! Shows a codec of one's own (length, call id, text), three ways to take an answer (waiting, a callback, a future on an
 //! executor of fifteen lines), a timeout whose answer comes late and is dropped, and a server that is restarted under a
@@ -61,7 +61,7 @@ impl Codec for Calls {
 
 type Rpc = Callbacks<Calls>;
 
-/// Answers in capitals; a request that begins with "slow" a quarter of a second later, without a thread that waits.
+/// Answers in capitals; a request that begins with "slow" a second later, without a thread that waits.
 fn server() -> Rpc {
     Callbacks::new(Calls).on_message(|cx, session, Message { id, text }| {
         let answer = Message {
@@ -70,9 +70,8 @@ fn server() -> Rpc {
         };
         if text.starts_with("slow") {
             let session = session.clone();
-            cx.handle().after(Duration::from_millis(250), move || {
-                drop(session.send(answer))
-            });
+            cx.handle()
+                .after(Duration::from_secs(1), move || drop(session.send(answer)));
         } else if cx.send(&answer).is_err() {
             session.abort();
         }
@@ -123,18 +122,18 @@ fn main() -> Result<(), AnyError> {
         },
     );
     let session = sessions.recv()?;
-    let second = Duration::from_secs(1);
+    let patience = Duration::from_secs(10);
 
-    println!("waiting:  {}", call(&session, "one", second).wait()?.text);
+    println!("waiting:  {}", call(&session, "one", patience).wait()?.text);
 
     let (done, answered) = mpsc::channel();
-    call(&session, "two", second).then(move |answer| drop(done.send(answer.map(|m| m.text))));
+    call(&session, "two", patience).then(move |answer| drop(done.send(answer.map(|m| m.text))));
     println!("callback: {}", answered.recv()??);
 
     let both = async {
         let (third, fourth) = (
-            call(&session, "three", second),
-            call(&session, "four", second),
+            call(&session, "three", patience),
+            call(&session, "four", patience),
         );
         Ok::<_, Error>((fourth.await?.text, third.await?.text))
     };
@@ -145,12 +144,12 @@ fn main() -> Result<(), AnyError> {
         Err(error) => println!("timeout:  {error}"),
     }
     while handle.metrics().late_replies == 0 {
-        call(&session, "anything", second).wait()?; // meanwhile the session works
+        call(&session, "anything", patience).wait()?; // meanwhile the session works
     }
     println!("          its answer came late and was dropped");
 
     // The server is stopped while a call waits for it, and comes back on the same port.
-    let lost = call(&session, "slow two", second);
+    let lost = call(&session, "slow two", patience);
     stop.drain(Duration::ZERO);
     running.join().map_err(|_| "the server panicked")??;
     println!(
@@ -161,11 +160,14 @@ fn main() -> Result<(), AnyError> {
     );
     let (_, stop, running) = start(address)?;
     let session = sessions.recv()?; // the connector's next one
-    println!("          {}", call(&session, "again", second).wait()?.text);
+    println!(
+        "          {}",
+        call(&session, "again", patience).wait()?.text
+    );
 
-    handle.drain(second);
+    handle.drain(patience);
     client_thread.join().map_err(|_| "the client panicked")??;
-    stop.drain(second);
+    stop.drain(patience);
     Ok(running.join().map_err(|_| "the server panicked")??)
 }
 

@@ -5,12 +5,32 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 /// An example that was started. Killed when it is not waited for.
 struct Example {
     name: &'static str,
     child: Child,
     out: BufReader<ChildStdout>,
+    /// Dropped with it, which ends the watch over it.
+    _watched: Sender<()>,
+}
+
+/// For an example to be built and to end: much longer than a busy machine needs.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Ends a process that does not end, so that who reads its output sees an end.
+fn watch(process: u32) -> Sender<()> {
+    let (watched, gone) = mpsc::channel();
+    std::thread::spawn(move || {
+        if gone.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill")
+                .args(["-9", &process.to_string()])
+                .status();
+        }
+    });
+    watched
 }
 
 impl Example {
@@ -30,7 +50,13 @@ impl Example {
             .spawn()
             .expect("cargo");
         let out = BufReader::new(child.stdout.take().expect("a pipe"));
-        Example { name, child, out }
+        let _watched = watch(child.id());
+        Example {
+            name,
+            child,
+            out,
+            _watched,
+        }
     }
 
     fn line(&mut self) -> String {

@@ -86,7 +86,7 @@ impl Handler for Echo {
     ) -> Result<(), Refused> {
         // Timers run along: they must not allocate either.
         config.tick = Duration::from_millis(5);
-        config.idle_timeout = Some(Duration::from_secs(5));
+        config.idle_timeout = Some(Duration::from_secs(60));
         Ok(())
     }
 
@@ -376,6 +376,7 @@ fn a_prepared_reactor_allocates_nothing_from_the_first_message_on() {
             let mut got = 0;
             while got < echo.len() {
                 match client.read(&mut echo[got..]) {
+                    Ok(0) => panic!("closed after {got} bytes"),
                     Ok(n) => got += n,
                     Err(_) => turn(&mut reactor),
                 }
@@ -486,6 +487,7 @@ fn lanes_and_timers_allocate_nothing_once_warm() {
             let mut got = 0;
             while got < echo.len() {
                 match client.read(&mut echo[got..]) {
+                    Ok(0) => panic!("closed after {got} bytes"),
                     Ok(n) => got += n,
                     Err(_) => turn(reactor),
                 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::fixture::*;
 use seamio::net::*;
 
-const LONG: Duration = Duration::from_secs(5);
+const LONG: Duration = PATIENCE;
 
 /// A server whose session asks its peer; replies carry the id in their first byte.
 fn asking() -> (Server, Client, Session<App>) {
@@ -70,11 +70,11 @@ fn a_call_times_out_and_its_late_reply_is_counted() {
 #[test]
 fn closing_fails_what_waits_at_once() {
     let (_server, client, session) = asking();
-    let call = session.call(1, Bytes::new(), Duration::from_secs(60));
+    let call = session.call(1, Bytes::new(), 2 * LONG);
     drop(client);
     let began = now();
     assert!(matches!(call.wait(), Err(Error::Closed(_))));
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < LONG);
     assert!(matches!(
         session.call(2, Bytes::new(), LONG).wait(),
         Err(Error::Closed(_))
@@ -89,7 +89,7 @@ fn an_id_that_waits_is_refused_and_a_dropped_call_frees_it() {
     assert!(matches!(second.wait(), Err(Error::DuplicateCall(3))));
     assert_eq!(client.receive(), b"first");
     drop(first);
-    pause(50);
+    server.settled();
     client.send(&[3, 1]);
     server.wait_for("a reply nobody waits for", |m| m.late_replies == 1);
     let third = session.call(3, Bytes::from_static(b"third"), LONG);

@@ -59,7 +59,7 @@ fn half_close_keeps_the_session_for_writing() {
     let mut client = server.client();
     client.send(b"question");
     client.finish();
-    pause(100);
+    server.expect(|n| matches!(n, Note::Finished(_)));
     let session = kept
         .lock()
         .expect("lock")
@@ -271,8 +271,7 @@ fn a_reset_after_the_peer_finished_ends_a_session_that_has_nothing_to_write() {
     let mut client = server.client();
     client.send(b"never answered");
     client.finish();
-    server.wait_for("the question", |m| m.frames_in == 1);
-    pause(50);
+    server.expect(|n| matches!(n, Note::Finished(_)));
     socket2::SockRef::from(&client.stream)
         .set_linger(Some(Duration::ZERO))
         .expect("linger");
@@ -309,10 +308,11 @@ fn what_is_sent_when_a_layer_broke_is_dropped_and_the_session_ends() {
         let mut peer = std::net::TcpStream::connect(address).expect("connected");
         peer.write_all(bytes).expect("sent");
         peer.shutdown(std::net::Shutdown::Write).expect("finished");
-        let reason = closed.recv_timeout(Duration::from_secs(30));
+        let reason = closed.recv_timeout(PATIENCE);
         assert_eq!(reason.expect("the session ends"), expected);
     }
-    assert_eq!(handle.metrics().buffered, 0);
+    // The counters of a turn are published when it ends.
+    wait_until("nothing buffered", || handle.metrics().buffered == 0);
     handle.drain(Duration::ZERO);
     thread.join().expect("no panic").expect("drained");
 }

@@ -41,8 +41,14 @@ fn client() -> (Server, Arc<Mutex<Vec<Session<App>>>>) {
 #[test]
 fn keeps_the_number_of_connections_alive_over_a_restart() {
     let (client, sessions) = client();
-    let server = Server::start(Config::default(), App::new());
-    let address = server.address;
+    let reserved = HeldPort::new();
+    let address = reserved.address;
+    let server = Server::at(
+        address.into(),
+        Config::default(),
+        ListenOptions::default(),
+        App::new(),
+    );
     let options = ConnectOptions {
         connections: 3,
         ..quick()
@@ -84,10 +90,8 @@ fn keeps_the_number_of_connections_alive_over_a_restart() {
 
 #[test]
 fn a_refused_port_is_tried_again_until_the_attempts_are_used_up() {
-    let address: SocketAddr = {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        listener.local_addr().expect("address")
-    };
+    let nobody = HeldPort::new();
+    let address = nobody.address;
     let (client, _) = client();
     let backoff = Backoff {
         attempts: Some(4),
@@ -103,7 +107,7 @@ fn a_refused_port_is_tried_again_until_the_attempts_are_used_up() {
     assert_eq!(client.expect(|_| true), Note::ConnectError(None));
     pause(250);
     assert!(client.notes.is_empty(), "it gave up");
-    assert_eq!(client.handle.metrics().connects, 4);
+    assert_eq!(client.settled().connects, 4);
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn a_server_that_accepts_and_closes_at_once_does_not_reset_the_backoff() {
         .connect(server.address.into(), ConnectOptions { backoff, ..quick() });
     client.expect(|n| matches!(n, Note::ConnectError(None)));
     assert_eq!(
-        client.handle.metrics().connects,
+        client.settled().connects,
         3,
         "connecting alone is no success"
     );
@@ -166,7 +170,7 @@ fn our_own_close_ends_the_link_but_an_abort_or_the_peer_does_not() {
     next(2).close();
     client.wait_for("closes", |m| m.closed == 2);
     pause(200);
-    assert_eq!(client.handle.metrics().connects, 2);
+    assert_eq!(client.settled().connects, 2);
 }
 
 #[test]
@@ -357,10 +361,8 @@ fn a_close_is_told_while_the_peer_is_still_away() {
 fn a_connector_ended_amid_its_work_leaves_nothing_behind() {
     let (client, _) = client();
     // Waiting for the next attempt.
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let address = nobody.local_addr().expect("address");
-    drop(nobody);
-    let waiting = client.handle.connect(address.into(), patient());
+    let nobody = HeldPort::new();
+    let waiting = client.handle.connect(nobody.address.into(), patient());
     client.expect(again_in_an_hour);
     client.handle.disconnect(waiting);
     client.wait_for("no timer", |m| m.timers == 0);
@@ -371,11 +373,12 @@ fn a_connector_ended_amid_its_work_leaves_nothing_behind() {
     client.handle.disconnect(live);
     let begun = client.handle.connect(server.address.into(), patient());
     client.handle.disconnect(begun);
+    client.settled();
     client.wait_for("the end", |m| m.sessions == 0 && m.timers == 0);
     server.wait_for("the end", |m| m.sessions == 0);
-    let before = client.handle.metrics().connects;
+    let before = client.settled().connects;
     pause(100);
-    assert_eq!(client.handle.metrics().connects, before);
+    assert_eq!(client.settled().connects, before);
 }
 
 #[test]
@@ -388,7 +391,7 @@ fn a_session_refused_by_its_handler_is_tried_again_after_a_pause() {
     assert_eq!(client.closed(), CloseReason::Refused);
     client.expect(again_in_an_hour);
     pause(100);
-    assert_eq!(server.handle.metrics().accepts, 1);
+    assert_eq!(server.settled().accepts, 1);
 }
 
 #[test]

@@ -60,6 +60,8 @@ impl Codec for Frames {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note {
     Open(SessionId),
+    /// Only with `half_close`.
+    Finished(SessionId),
     Error(SessionId, String),
     Close(SessionId, CloseReason),
     Writable(SessionId),
@@ -174,7 +176,11 @@ impl Handler for App {
         session: &Session<Self>,
         config: &mut SessionConfig,
     ) -> Result<(), Refused> {
-        self.note(Note::Open(session.id()));
+        if config.drain_timeout == SessionConfig::default().drain_timeout {
+            config.drain_timeout = DRAIN_TIMEOUT;
+        }
+        // Said at the end, also by a panic: who sees the note finds what the application has kept.
+        let _said = AtTheEnd(self, Note::Open(session.id()));
         (self.on_open)(cx, session, config)
     }
 
@@ -200,6 +206,10 @@ impl Handler for App {
         (self.on_writable)(cx, session);
     }
 
+    fn on_finished(&self, _: &mut Cx<'_, Self>, session: &Session<Self>) {
+        self.note(Note::Finished(session.id()));
+    }
+
     fn on_error(&self, cx: &mut Cx<'_, Self>, session: &Session<Self>, error: &Error) {
         self.note(Note::Error(session.id(), error.to_string()));
         (self.on_error)(cx, session);
@@ -222,6 +232,15 @@ impl Handler for App {
     fn on_drain(&self, lanes: &Lanes<Self>) {
         self.note(Note::Drain);
         (self.on_drain)(lanes);
+    }
+}
+
+/// Tells a note when it is dropped.
+struct AtTheEnd<'a>(&'a App, Note);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.note(self.1.clone());
     }
 }
 
@@ -301,7 +320,7 @@ impl Server {
         Client::connect(self.address)
     }
 
-    /// The next note that `wanted` accepts; fails after thirty seconds.
+    /// The next note that `wanted` accepts; fails after [`PATIENCE`].
     pub(crate) fn expect(&self, wanted: impl Fn(&Note) -> bool) -> Note {
         expect(&self.notes, wanted)
     }
@@ -326,14 +345,28 @@ impl Server {
         what: &str,
         mut condition: impl FnMut(&Metrics) -> bool,
     ) -> Metrics {
-        for _ in 0..3000 {
+        let until = now() + PATIENCE;
+        loop {
             let metrics = self.handle.metrics();
             if condition(&metrics) {
                 return metrics;
             }
+            assert!(now() < until, "waited in vain for {what}: {metrics:?}");
             pause(10);
         }
-        panic!("waited in vain for {what}: {:?}", self.handle.metrics());
+    }
+
+    /// The counters once the reactor has done what was asked of it before.
+    pub(crate) fn settled(&self) -> Metrics {
+        // The second request is obeyed in a later turn than the first, and each turn ends with publishing its counters.
+        for _ in 0..2 {
+            let (sender, obeyed) = crossbeam_channel::bounded(1);
+            let _timer = self
+                .handle
+                .after(Duration::ZERO, move || _ = sender.send(()));
+            obeyed.recv_timeout(PATIENCE).expect("the reactor turns");
+        }
+        self.handle.metrics()
     }
 }
 
@@ -347,9 +380,11 @@ impl Drop for Server {
 }
 
 pub(crate) fn expect(notes: &Receiver<Note>, wanted: impl Fn(&Note) -> bool) -> Note {
+    // For all of them together: sessions that tick always have another note.
+    let until = now() + PATIENCE;
     let mut seen = Vec::new();
     loop {
-        match notes.recv_timeout(Duration::from_secs(30)) {
+        match notes.recv_deadline(until) {
             Ok(note) if wanted(&note) => return note,
             Ok(note) => seen.push(note),
             Err(e) => panic!("the note did not come ({e}); seen instead: {seen:?}"),
@@ -371,6 +406,43 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// How long a test waits for what has to come before it fails: much longer than a busy machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// For sessions whose test says nothing else: with the default a busy machine would change the reason of a close.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Asks again until it is so.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = now() + PATIENCE;
+    while !condition() {
+        assert!(now() < until, "waited in vain for {what}");
+        pause(10);
+    }
+}
+
+/// An address of TCP that nobody gets by chance while this lives, and where nobody listens but who asks for it by number.
+pub(crate) struct HeldPort {
+    _socket: socket2::Socket,
+    pub(crate) address: SocketAddr,
+}
+
+impl HeldPort {
+    pub(crate) fn new() -> HeldPort {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("socket");
+        // A socket that is bound and does not listen stands in nobody's way who asks for the same.
+        socket.set_reuse_address(true).expect("option");
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("address");
+        socket.bind(&any.into()).expect("bind");
+        let address = socket.local_addr().expect("address").as_socket();
+        HeldPort {
+            address: address.expect("an internet address"),
+            _socket: socket,
+        }
+    }
+}
+
 /// A peer that does what it is told and no more.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
@@ -380,12 +452,8 @@ impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).expect("connect");
         stream.set_nodelay(true).expect("nodelay");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("timeout");
-        stream
-            .set_write_timeout(Some(Duration::from_secs(10)))
-            .expect("timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
         Client { stream }
     }
 

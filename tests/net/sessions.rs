@@ -13,7 +13,7 @@ use crate::fixture::*;
 use seamio::net::*;
 use seamio::sim::SimClock;
 
-type Kept = Arc<Mutex<Vec<Session<App>>>>;
+pub(crate) type Kept = Arc<Mutex<Vec<Session<App>>>>;
 
 /// An echoing application that remembers its sessions.
 fn keeping() -> (App, crossbeam_channel::Receiver<Note>, Kept) {
@@ -28,21 +28,26 @@ fn keeping() -> (App, crossbeam_channel::Receiver<Note>, Kept) {
 }
 
 /// A reactor on real sockets and a clock that stands still, run by the test's own thread.
-struct Bench {
-    reactor: Reactor<App, MioDriver, SimClock>,
+pub(crate) struct Bench {
+    pub(crate) reactor: Reactor<App, MioDriver, SimClock>,
     clock: SimClock,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     kept: Kept,
-    notes: crossbeam_channel::Receiver<Note>,
+    pub(crate) notes: crossbeam_channel::Receiver<Note>,
 }
 
 impl Bench {
-    fn new(config: Config) -> Bench {
+    pub(crate) fn new(config: Config) -> Bench {
         let (app, notes, kept) = keeping();
         Bench::of(config, app, notes, kept)
     }
 
-    fn of(config: Config, app: App, notes: crossbeam_channel::Receiver<Note>, kept: Kept) -> Bench {
+    pub(crate) fn of(
+        config: Config,
+        app: App,
+        notes: crossbeam_channel::Receiver<Note>,
+        kept: Kept,
+    ) -> Bench {
         let (driver, clock) = (MioDriver::new().expect("poller"), SimClock::new());
         let mut reactor = Reactor::with(config, app, driver, clock.clone()).expect("reactor");
         let id = reactor
@@ -59,15 +64,14 @@ impl Bench {
     }
 
     /// Turns until the counters are as wanted.
-    fn until(&mut self, what: &str, wanted: impl Fn(&Metrics) -> bool) {
-        for _ in 0..3000 {
-            if wanted(self.reactor.metrics()) {
-                return;
-            }
+    pub(crate) fn until(&mut self, what: &str, wanted: impl Fn(&Metrics) -> bool) {
+        let until = now() + PATIENCE;
+        while !wanted(self.reactor.metrics()) {
             let wait = Some(Duration::from_millis(10));
             self.reactor.poll_once(wait).expect("turn");
+            let metrics = self.reactor.metrics();
+            assert!(now() < until, "waited in vain for {what}: {metrics:?}");
         }
-        panic!("waited in vain for {what}: {:?}", self.reactor.metrics());
     }
 
     /// A few turns at this moment.
@@ -77,7 +81,7 @@ impl Bench {
         }
     }
 
-    fn pass(&mut self, millis: u64) {
+    pub(crate) fn pass(&mut self, millis: u64) {
         self.clock.advance(Duration::from_millis(millis));
         self.settle();
     }
@@ -92,7 +96,7 @@ impl Bench {
     }
 }
 
-fn of_sessions(session: SessionConfig) -> Config {
+pub(crate) fn of_sessions(session: SessionConfig) -> Config {
     Config {
         session,
         ..Config::default()

@@ -95,9 +95,7 @@ fn busy_polling_is_set_on_every_socket_or_refused_with_the_reason() {
     server.handle.connect(own, ConnectOptions::default());
     // Accepted, bound and connected ones.
     for _ in 0..5 {
-        let micros = found
-            .recv_timeout(Duration::from_secs(30))
-            .expect("a session");
+        let micros = found.recv_timeout(PATIENCE).expect("a session");
         assert_eq!(micros.expect("an option"), 40);
     }
 }

@@ -2,10 +2,8 @@
 //! `openssl`.
 
 use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, unbounded};
@@ -116,8 +114,6 @@ fn wait_for(bytes: &Receiver<u8>, text: &str) {
         }
     }
 }
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Drop for Openssl {
     fn drop(&mut self) {
@@ -262,12 +258,6 @@ fn openssl_is_refused_without_a_certificate() {
     assert_eq!(server.handle.metrics().opened, 0);
 }
 
-/// An address nobody listens on, for a program that cannot tell which port it got.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    listener.local_addr().expect("address")
-}
-
 #[test]
 fn our_client_talks_to_openssl() {
     if !installed() {
@@ -282,7 +272,9 @@ fn our_client_talks_to_openssl() {
         let issued = world.authority.issue_ecdsa(&["127.0.0.1"]);
         let chain = folder.put("server.pem", &issued.chain);
         let key = folder.put("server.key", &issued.key);
-        let address = free_address();
+        // It cannot tell which port it got.
+        let reserved = HeldPort::new();
+        let address = reserved.address;
         let at = address.to_string();
         let mut openssl = Openssl::start(&[
             "s_server",
@@ -352,7 +344,8 @@ fn a_server_of_openssl_that_is_not_trusted_is_refused() {
     let issued = world.authority.issue_ecdsa(&["127.0.0.1"]);
     let chain = folder.put("server.pem", &issued.chain);
     let key = folder.put("server.key", &issued.key);
-    let address = free_address();
+    let reserved = HeldPort::new();
+    let address = reserved.address;
     let at = address.to_string();
     let arguments = [
         "s_server",

@@ -72,8 +72,7 @@ fn plain(to: SocketAddr) -> UdpSocket {
     };
     let socket = UdpSocket::bind(any).expect("bind");
     socket.connect(to).expect("connect");
-    let patience = Some(Duration::from_secs(30));
-    socket.set_read_timeout(patience).expect("timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
     socket
 }
 
@@ -104,14 +103,12 @@ fn client(to: SocketAddr, options: ConnectOptions) -> (Server, Session<App>, Rec
     });
     let server = Server::start(Config::default(), (app, notes));
     server.handle.connect(udp(to), options);
-    let session = opening.recv_timeout(Duration::from_secs(30));
+    let session = opening.recv_timeout(PATIENCE);
     (server, session.expect("a session"), hearing)
 }
 
 fn next(heard: &Receiver<Bytes>) -> Bytes {
-    heard
-        .recv_timeout(Duration::from_secs(30))
-        .expect("an answer")
+    heard.recv_timeout(PATIENCE).expect("an answer")
 }
 
 #[test]
@@ -372,16 +369,15 @@ fn calls_find_their_replies_and_lost_ones_time_out() {
     client
         .handle
         .connect(super::udp::udp(udp.at), ConnectOptions::default());
-    let session = opening.recv_timeout(Duration::from_secs(30));
+    let session = opening.recv_timeout(PATIENCE);
     let session = session.expect("a session");
-    let patience = Duration::from_secs(30);
-    let first = session.call(1, Bytes::from_static(b"\x01first"), patience);
+    let first = session.call(1, Bytes::from_static(b"\x01first"), PATIENCE);
     let lost = session.call(
         2,
         Bytes::from_static(b"\x02drop me"),
         Duration::from_millis(50),
     );
-    let third = session.call(3, Bytes::from_static(b"\x03third"), patience);
+    let third = session.call(3, Bytes::from_static(b"\x03third"), PATIENCE);
     assert_eq!(third.wait().expect("a reply"), &b"\x03third"[..]);
     assert_eq!(first.wait().expect("a reply"), &b"\x01first"[..]);
     assert!(matches!(lost.wait(), Err(Error::Timeout)));
@@ -413,7 +409,7 @@ fn draining_answers_what_was_read_and_frees_the_port() {
     let udp = Udp::echo();
     let socket = plain(udp.at);
     assert_eq!(ask(&socket, b"hello"), b"hello");
-    udp.server.handle.drain(Duration::from_secs(10));
+    udp.server.handle.drain(PATIENCE);
     assert_eq!(udp.server.closed(), CloseReason::Shutdown);
     let Udp { server, at, .. } = udp;
     server.join().expect("drained");
@@ -510,7 +506,8 @@ fn a_full_lane_pauses_the_reading() {
 fn ticks_and_the_idle_timeout_work_as_on_streams() {
     let session = SessionConfig {
         tick: Duration::from_millis(20),
-        idle_timeout: Some(Duration::from_millis(200)),
+        // From the moment it is bound: time enough to ask.
+        idle_timeout: Some(Duration::from_secs(2)),
         ..SessionConfig::default()
     };
     let options = ListenOptions {

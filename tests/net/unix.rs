@@ -23,6 +23,8 @@ impl Folder {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("seamio-unix-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // A process of this number may have been killed once.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).expect("a folder");
         Folder(path)
     }
@@ -67,8 +69,7 @@ fn refused(server: &Server, at: &UnixAddress) -> String {
 }
 
 fn echo(stream: &mut UnixStream, payload: &[u8]) {
-    let patience = Some(Duration::from_secs(30));
-    stream.set_read_timeout(patience).expect("timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
     stream.write_all(&frame(payload)).expect("write");
     let mut answer = vec![0; 4 + payload.len()];
     stream.read_exact(&mut answer).expect("an answer");
@@ -318,7 +319,7 @@ fn accepted_sockets_have_the_buffers_asked_for() {
         let sizes = (socket.send_buffer_size(), socket.recv_buffer_size());
         let _ = sender.send(sizes);
     });
-    let (send, receive) = found.recv_timeout(Duration::from_secs(30)).expect("sizes");
+    let (send, receive) = found.recv_timeout(PATIENCE).expect("sizes");
     // Linux doubles what is asked for.
     assert!((32 << 10..=64 << 10).contains(&send.expect("size")));
     assert!((48 << 10..=96 << 10).contains(&receive.expect("size")));

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use seamio::net::*;
 
 use crate::certificates::{Authority, Folder};
-use crate::fixture::{App, Client, Note, Server, expect, frame, mixed};
+use crate::fixture::{App, Client, Note, PATIENCE, Server, expect, frame, mixed};
 
 /// An echo server on `ws://127.0.0.1`.
 fn serve(ws: WsServer, app: (App, Receiver<Note>)) -> Server {
@@ -346,8 +346,9 @@ fn a_connection_that_ends_without_a_goodbye_is_truncated() {
 
 #[test]
 fn a_peer_that_answers_no_ping_is_closed_and_told_why() {
+    // Time enough for the first answer.
     let ws = WsServer {
-        ping: Duration::from_millis(100),
+        ping: Duration::from_secs(1),
         ..WsServer::default()
     };
     let server = serve(ws, App::new());
@@ -371,7 +372,8 @@ fn a_peer_that_answers_no_ping_is_closed_and_told_why() {
 
 #[test]
 fn our_own_ends_answer_pings() {
-    let ping = Duration::from_millis(30);
+    // Time enough for each answer.
+    let ping = Duration::from_secs(1);
     let server = serve(
         WsServer {
             ping,
@@ -386,14 +388,12 @@ fn our_own_ends_answer_pings() {
         },
         ..ConnectOptions::default()
     };
-    let (mut app, notes) = App::new();
-    app.on_open = Box::new(|_, _, config| {
-        config.tick = Duration::from_millis(600);
-        Ok(())
-    });
-    let client = connect(ws_at(server.address, "/"), options, (app, notes));
-    let next = client.expect(|n| matches!(n, Note::Tick(_) | Note::Close(..)));
-    assert!(matches!(next, Note::Tick(_)), "{next:?}");
+    let client = connect(ws_at(server.address, "/"), options, App::new());
+    client.expect(|n| matches!(n, Note::Open(_)));
+    let (sender, passed) = std::sync::mpsc::channel();
+    let _timer = (server.handle).after(ping * 7 / 2, move || _ = sender.send(()));
+    passed.recv_timeout(PATIENCE).expect("three pings");
+    assert!(client.notes.is_empty(), "{:?}", client.notes.try_recv());
     assert!(server.notes.try_iter().all(|n| matches!(n, Note::Open(_))));
 }
 
@@ -518,9 +518,7 @@ fn a_client_is_told_what_went_wrong() {
     reactor.connect(ws_at(server.address, "/other"), ConnectOptions::default());
     let mut errors = Vec::new();
     while errors.len() < 2 {
-        reactor
-            .poll_once(Some(Duration::from_secs(30)))
-            .expect("a turn");
+        reactor.poll_once(Some(PATIENCE)).expect("a turn");
         errors.extend(heard.try_iter());
     }
     errors.sort();
@@ -537,7 +535,7 @@ fn a_client_is_told_what_went_wrong() {
 #[test]
 fn a_client_that_never_asks_is_given_up() {
     let options = ListenOptions {
-        handshake_timeout: Duration::from_millis(100),
+        handshake_timeout: Duration::from_secs(1),
         ..ListenOptions::default()
     };
     let server = Server::at(any("ws"), Config::default(), options, App::new());

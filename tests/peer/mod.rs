@@ -23,7 +23,8 @@ use seamio::proto::status::{BranchStatus, BranchType, ExceptionCode, GlobalStatu
 use seamio::proto::version::PeerVersion;
 
 pub const RESOURCE: &str = "jdbc:mysql://127.0.0.1:3306/test";
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a test waits for what has to come before it fails: much longer than a busy machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const VERSION: &str = "1.4.2";
 
 /// A directory that goes with the test.
@@ -63,8 +64,8 @@ impl Drop for TestDir {
 pub struct Coordinator {
     child: Child,
     pub address: SocketAddr,
-    /// From the start of the process to the line that says it listens.
-    pub ready_after: Duration,
+    /// Processor time from the start of the process to the line that says it listens, where the system tells.
+    pub ready_cost: Option<Duration>,
     log: Arc<Mutex<String>>,
 }
 
@@ -89,7 +90,6 @@ impl Coordinator {
     }
 
     fn spawn(mut command: Command, variables: &[(&str, &str)]) -> Self {
-        let started = now();
         let command = command.envs(variables.iter().copied());
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("seamio starts");
@@ -109,15 +109,24 @@ impl Coordinator {
         });
         let address = listening(&output, &log);
         Self {
+            ready_cost: processor_time(child.id()),
             child,
             address,
-            ready_after: started.elapsed(),
             log,
         }
     }
 
     pub fn log(&self) -> String {
         self.log.lock().expect("log").clone()
+    }
+
+    /// Waits until this has been logged, which comes by another way than what it prints.
+    pub fn wait_for_log(&self, text: &str) {
+        let until = now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(now() < until, "no {text:?} in the log:\n{}", self.log());
+            pause(Duration::from_millis(10));
+        }
     }
 
     pub fn kill(&mut self) {
@@ -157,6 +166,16 @@ impl Drop for Coordinator {
             eprintln!("--- log of {} ---\n{}", self.address, self.log());
         }
     }
+}
+
+/// What the threads of a process have run so far.
+fn processor_time(process: u32) -> Option<Duration> {
+    let mut nanos = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanos += text.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(nanos))
 }
 
 fn listening(output: &Receiver<String>, log: &Mutex<String>) -> SocketAddr {

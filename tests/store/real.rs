@@ -50,7 +50,7 @@ fn open(directory: &Scratch) -> Result<(JournalStore, mpsc::Receiver<Durable>), 
 fn wait(told: &mpsc::Receiver<Durable>, seq: Seq) {
     loop {
         match told
-            .recv_timeout(Duration::from_secs(20))
+            .recv_timeout(Duration::from_secs(60))
             .expect("the thread tells")
         {
             Durable::UpTo(up_to) if up_to >= seq => return,
