@@ -2,14 +2,48 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | `at` | local transactions on the host's own connections that can be undone (features `mysql`, `postgres`, `sqlite`) |
+//! | [`Seata`] | the client: builder, handle, end |
+//! | [`GlobalTx`], [`TxGuard`], [`Seata::transaction`] | TM: begin, commit, roll back |
+//! | [`Rm`] | RM: resources, branches, lock queries |
 //! | [`resource`] | what a resource manager offers the coordinator, and what it is asked to do |
+//! | [`Background`] | the future in which second phases run; the host spawns it |
+//! | `at` | local transactions on the host's own connections that can be undone (features `mysql`, `postgres`, `sqlite`) |
 //!
 //! The client brings no async runtime: its futures work with any executor, and what has to run in the background is a future
-//! that the host spawns. Its sockets live on a reactor of [`crate::net`] with a thread of its own.
+//! that the host spawns. Its sockets live on a reactor of [`crate::net`] with a thread of its own. [`wait`] is the blocking
+//! form of every call.
 //!
 //! Follows client.md.
 
 #[cfg(feature = "sql")]
 pub mod at;
+mod background;
+mod blocking;
+mod context;
+mod credentials;
+mod error;
+mod exchange;
+mod inbox;
+mod metrics;
+mod options;
+mod registry;
 pub mod resource;
+mod rm;
+mod seata;
+mod sha256;
+mod ticket;
+mod tm;
+mod wire;
+
+pub use background::Background;
+pub use blocking::wait;
+pub use context::{Scope, without_transaction};
+pub use error::{BranchError, Error, GlobalTxError, PropagationError, RollbackReason};
+pub use metrics::Metrics;
+pub use options::{ClientOptions, LoadBalance, RetryPolicy, Sending, Start};
+pub use registry::File;
+pub use rm::{LockQuery, NewBranch, Rm};
+pub use seata::{Seata, SeataBuilder};
+pub use tm::{
+    Decision, FailureHandler, GlobalTx, Outcome, Propagation, TxGuard, TxHook, TxOptions, TxRole,
+};

@@ -1,0 +1,443 @@
+//! The work that runs where the host wants it: second phases of branches, and what resources have to do beside them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::exchange::Asked;
+use super::inbox::{Command, Inbox};
+use super::metrics::Counters;
+use super::resource::{BoxFuture, PhaseTwo, Resource};
+use crate::net::SessionId;
+use crate::proto::Text;
+use crate::proto::frame::FrameHead;
+use crate::proto::message::{Message, TxResult};
+use crate::proto::status::BranchStatus;
+use crate::xid::BranchId;
+
+/// Runs second phases of branches, undo and everything else that needs the host's runtime. The host spawns it; nothing else
+/// runs it.
+///
+/// Without it every second phase is answered with a failure that the coordinator tries again. It ends when the client is
+/// closed, or when its last handle is dropped. Second phases of one global transaction run one after the other in the order
+/// of the coordinator's requests, those of different ones at once up to
+/// [`phase_two_concurrency`](super::ClientOptions::phase_two_concurrency). One that panics counts as a failure to be tried
+/// again.
+///
+/// # Cancel safety
+/// Dropping it drops what is at work; the coordinator asks again.
+#[must_use = "second phases fail until the host spawns it"]
+pub struct Background {
+    jobs: Arc<Jobs>,
+    ready: Arc<Ready>,
+    running: BTreeMap<usize, Running>,
+    next: usize,
+    /// Second phases at work.
+    at_work: usize,
+    /// Transactions with a second phase at work, and what waits for it.
+    orders: HashMap<Text, VecDeque<Job>>,
+    inbox: Arc<Inbox>,
+    counters: Arc<Counters>,
+    concurrency: usize,
+}
+
+/// A coordinator's request with the way back.
+pub(crate) struct Work {
+    pub(crate) session: SessionId,
+    pub(crate) head: FrameHead,
+    pub(crate) asked: Asked,
+}
+
+/// Work waiting for [`Background`].
+pub(crate) struct Jobs {
+    state: Mutex<JobState>,
+    queue_max: usize,
+}
+
+#[derive(Default)]
+struct JobState {
+    queue: VecDeque<Job>,
+    spawned: Vec<BoxFuture<()>>,
+    waker: Option<Waker>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Never polled.
+    #[default]
+    Unspawned,
+    Polled,
+    Dropped,
+    /// The client is gone: what is there is finished, nothing new comes.
+    Closed,
+}
+
+struct Job {
+    work: Work,
+    resource: Arc<dyn Resource>,
+}
+
+struct Running {
+    future: BoxFuture<Option<BranchStatus>>,
+    waker: Waker,
+    /// None for what a resource spawned.
+    work: Option<Work>,
+}
+
+/// Which of the futures want to be polled.
+struct Ready {
+    state: Mutex<ReadyState>,
+}
+
+#[derive(Default)]
+struct ReadyState {
+    list: Vec<usize>,
+    outer: Option<Waker>,
+}
+
+struct Nudge {
+    index: usize,
+    ready: Arc<Ready>,
+}
+
+impl Jobs {
+    pub(crate) fn new(queue_max: usize) -> Self {
+        Self {
+            state: Mutex::new(JobState::default()),
+            queue_max,
+        }
+    }
+
+    /// Queues a coordinator's request, or gives it back with the reason why it cannot be served now.
+    pub(crate) fn push(
+        &self,
+        work: Work,
+        resource: Arc<dyn Resource>,
+    ) -> Result<(), (Work, String)> {
+        let mut state = self.lock();
+        let why = match state.stage {
+            Stage::Unspawned => "the future returned by build() has not been spawned",
+            Stage::Dropped => "the future returned by build() was dropped",
+            Stage::Closed => "the client is closed",
+            Stage::Polled if state.queue.len() >= self.queue_max => {
+                "limit reached: phase_two_queue"
+            }
+            Stage::Polled => {
+                state.queue.push_back(Job { work, resource });
+                return wake(state);
+            }
+        };
+        drop(state);
+        log::error!("resource={} event=phase-two-refused {why}", resource.id());
+        Err((work, why.to_owned()))
+    }
+
+    /// Has a future run beside the second phases.
+    pub(crate) fn spawn(&self, future: BoxFuture<()>) {
+        let mut state = self.lock();
+        if matches!(state.stage, Stage::Unspawned | Stage::Polled) {
+            state.spawned.push(future);
+            let _ = wake(state);
+        }
+    }
+
+    /// Nothing new will come.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if state.stage != Stage::Dropped {
+            state.stage = Stage::Closed;
+        }
+        let _ = wake(state);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, JobState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, JobState>) -> Result<(), (Work, String)> {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    Ok(())
+}
+
+impl Background {
+    pub(crate) fn new(
+        jobs: Arc<Jobs>,
+        inbox: Arc<Inbox>,
+        counters: Arc<Counters>,
+        concurrency: usize,
+    ) -> Self {
+        Self {
+            jobs,
+            ready: Arc::new(Ready {
+                state: Mutex::new(ReadyState::default()),
+            }),
+            running: BTreeMap::new(),
+            next: 0,
+            at_work: 0,
+            orders: HashMap::new(),
+            inbox,
+            counters,
+            concurrency: concurrency.max(1),
+        }
+    }
+
+    /// Takes in what is new. Whether the client is gone.
+    fn take_new(&mut self, cx: &Context<'_>) -> bool {
+        let mut state = self.jobs.lock();
+        if state.stage == Stage::Unspawned {
+            state.stage = Stage::Polled;
+        }
+        let spawned = std::mem::take(&mut state.spawned);
+        let mut jobs = Vec::new();
+        while self.at_work + jobs.len() < self.concurrency {
+            let Some(job) = state.queue.pop_front() else {
+                break;
+            };
+            match job.order().and_then(|xid| self.orders.get_mut(&xid)) {
+                Some(waiting) => {
+                    // The coordinator asks again when it has given up on an answer: the later request stands for both.
+                    match waiting
+                        .iter_mut()
+                        .find(|other| other.work.asked == job.work.asked)
+                    {
+                        Some(other) => *other = job,
+                        None => waiting.push_back(job),
+                    }
+                }
+                None => {
+                    if let Some(xid) = job.order() {
+                        self.orders.insert(xid, VecDeque::new());
+                    }
+                    jobs.push(job);
+                }
+            }
+        }
+        state.waker = Some(cx.waker().clone());
+        let closed = state.stage == Stage::Closed;
+        drop(state);
+        for future in spawned {
+            let future = Box::pin(async move {
+                future.await;
+                None
+            });
+            self.add(future, None);
+        }
+        for job in jobs {
+            self.start(job);
+        }
+        closed
+    }
+
+    fn start(&mut self, job: Job) {
+        let Job { work, resource } = job;
+        let future: BoxFuture<Option<BranchStatus>> = match work.asked.clone() {
+            Asked::Commit(end) => {
+                let branch = branch(end.xid, end.branch_id, end.application_data);
+                Box::pin(async move { Some(resource.commit(branch).await) })
+            }
+            Asked::Rollback(end) => {
+                let branch = branch(end.xid, end.branch_id, end.application_data);
+                Box::pin(async move { Some(resource.rollback(branch).await) })
+            }
+            Asked::DeleteUndoLog(delete) => Box::pin(async move {
+                resource.delete_undo_log(delete.save_days).await;
+                None
+            }),
+        };
+        self.at_work += 1;
+        self.add(future, Some(work));
+    }
+
+    fn add(&mut self, future: BoxFuture<Option<BranchStatus>>, work: Option<Work>) {
+        let index = self.next;
+        self.next += 1;
+        let ready = Arc::clone(&self.ready);
+        let waker = Waker::from(Arc::new(Nudge { index, ready }));
+        let running = Running {
+            future,
+            waker,
+            work,
+        };
+        self.running.insert(index, running);
+        self.ready.lock().list.push(index);
+    }
+
+    fn poll_one(&mut self, index: usize) {
+        let Some(running) = self.running.get_mut(&index) else {
+            return;
+        };
+        let waker = running.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        let future = running.future.as_mut();
+        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
+        let status = match polled {
+            Ok(Poll::Pending) => return,
+            Ok(Poll::Ready(status)) => status,
+            Err(_) => {
+                self.counters.phase_two_panics.increment();
+                log::error!("event=phase-two-panicked");
+                None
+            }
+        };
+        let done = self.running.remove(&index);
+        if let Some(work) = done.and_then(|running| running.work) {
+            self.finish(work, status);
+        }
+    }
+
+    /// Answers the coordinator, and goes on with the next of the same transaction.
+    fn finish(&mut self, work: Work, status: Option<BranchStatus>) {
+        self.at_work = self.at_work.saturating_sub(1);
+        let answer = match status {
+            Some(status) => work.asked.answer(TxResult::Success, status),
+            None => work.asked.retry_later("the second phase panicked"),
+        };
+        if let Asked::Commit(end) | Asked::Rollback(end) = &work.asked {
+            let done = matches!(
+                status,
+                Some(BranchStatus::PhaseTwoCommitted | BranchStatus::PhaseTwoRollbacked)
+            );
+            if !done {
+                self.counters.phase_two_failed.increment();
+            }
+            log::debug!(
+                "xid={} branch={} event=phase-two status={}",
+                end.xid,
+                end.branch_id,
+                status.map_or("panicked", BranchStatus::name)
+            );
+        }
+        let next = work.order().and_then(|xid| self.next_of(xid));
+        self.answer(work, answer);
+        if let Some(job) = next {
+            self.start(job);
+        }
+    }
+
+    fn next_of(&mut self, xid: Text) -> Option<Job> {
+        let next = self.orders.get_mut(&xid)?.pop_front();
+        if next.is_none() {
+            self.orders.remove(&xid);
+        }
+        next
+    }
+
+    fn answer(&self, work: Work, answer: Option<Message>) {
+        self.inbox.push(Command::Served {
+            session: work.session,
+            head: work.head,
+            answer,
+        });
+    }
+}
+
+impl Future for Background {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.ready.lock().outer = Some(cx.waker().clone());
+        for _ in 0..ROUNDS_MAX {
+            let closed = self.take_new(cx);
+            let list = std::mem::take(&mut self.ready.lock().list);
+            if list.is_empty() {
+                let over = closed && self.running.is_empty();
+                return if over { Poll::Ready(()) } else { Poll::Pending };
+            }
+            for index in list {
+                self.poll_one(index);
+            }
+        }
+        // The other tasks of the host want their turn too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let mut state = self.jobs.lock();
+        state.stage = Stage::Dropped;
+        let queue = std::mem::take(&mut state.queue);
+        let spawned = std::mem::take(&mut state.spawned);
+        drop(state);
+        drop(spawned);
+        let orders = std::mem::take(&mut self.orders);
+        let running = std::mem::take(&mut self.running).into_values();
+        let waiting = queue.into_iter().chain(orders.into_values().flatten());
+        let works = running
+            .filter_map(|running| running.work)
+            .chain(waiting.map(|job| job.work));
+        for work in works {
+            let answer = work
+                .asked
+                .retry_later("the future returned by build() was dropped");
+            self.answer(work, answer);
+        }
+    }
+}
+
+impl std::fmt::Debug for Background {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Background")
+            .field("at_work", &self.at_work)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Job {
+    fn order(&self) -> Option<Text> {
+        self.work.order()
+    }
+}
+
+impl Work {
+    /// The transaction whose second phases run one after the other.
+    fn order(&self) -> Option<Text> {
+        match &self.asked {
+            Asked::Commit(end) | Asked::Rollback(end) => Some(end.xid.clone()),
+            Asked::DeleteUndoLog(_) => None,
+        }
+    }
+}
+
+impl Ready {
+    fn lock(&self) -> MutexGuard<'_, ReadyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut ready = self.ready.lock();
+        ready.list.push(self.index);
+        let outer = ready.outer.take();
+        drop(ready);
+        if let Some(outer) = outer {
+            outer.wake();
+        }
+    }
+}
+
+fn branch(xid: Text, branch_id: i64, application_data: Text) -> PhaseTwo {
+    PhaseTwo {
+        xid,
+        branch_id: BranchId(branch_id),
+        application_data,
+    }
+}
+
+/// Rounds over what is ready before other tasks of the host get their turn.
+const ROUNDS_MAX: usize = 32;

@@ -1,0 +1,168 @@
+//! A coordinator on a free port, a client of it, and a resource that writes down what it is asked.
+#![allow(unreachable_pub)] // each test file uses its part
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use seamio::client::resource::{BoxFuture, PhaseTwo, Resource};
+use seamio::client::{Background, ClientOptions, File, Seata, SeataBuilder, wait};
+use seamio::proto::status::{BranchStatus, BranchType};
+use seamio::tc::server::{Server, ServerConfig, ServerHandle};
+
+/// Longer than anything takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A coordinator with a memory store, stopped when dropped.
+pub struct Coordinator {
+    pub address: SocketAddr,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Coordinator {
+    pub fn start() -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into())
+    }
+
+    pub fn start_at(listen: SocketAddr) -> Self {
+        Self::with(ServerConfig {
+            listen,
+            ..ServerConfig::default()
+        })
+    }
+
+    pub fn with(config: ServerConfig) -> Self {
+        let server = Server::bind(config).expect("a free port");
+        let (address, handle) = (server.address(), server.handle());
+        let thread = std::thread::spawn(move || {
+            server.run().expect("an orderly end");
+        });
+        Self {
+            address,
+            handle,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.handle.drain(Duration::ZERO);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Describes a client of these coordinators.
+pub fn builder(addresses: &[SocketAddr]) -> SeataBuilder {
+    Seata::builder()
+        .application("test")
+        .registry(File::new(addresses.iter().map(SocketAddr::to_string)))
+        .options(options())
+}
+
+/// Shorter times than the defaults where tests would wait for them.
+pub fn options() -> ClientOptions {
+    ClientOptions {
+        seed: 1,
+        ..ClientOptions::default()
+    }
+}
+
+/// Builds the client and runs its second phases on a thread.
+pub fn connect(builder: SeataBuilder) -> Seata {
+    let (seata, background) = wait(builder.build()).expect("a coordinator is there");
+    run(background);
+    seata
+}
+
+/// Runs second phases on a thread of their own.
+pub fn run(background: Background) {
+    std::thread::spawn(move || wait(background));
+}
+
+/// What a [`Ledger`] was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Commit(PhaseTwo),
+    Rollback(PhaseTwo),
+}
+
+/// A resource that does as it is told and writes down what it was asked.
+pub struct Ledger {
+    id: String,
+    branch_type: BranchType,
+    entries: Mutex<Vec<Asked>>,
+    changed: Condvar,
+    /// What it answers next; empty: success.
+    pub answers: Mutex<Vec<Answer>>,
+}
+
+/// How a [`Ledger`] answers once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Status(BranchStatus),
+    Panic,
+}
+
+impl Ledger {
+    pub fn new(id: &str, branch_type: BranchType) -> Arc<Self> {
+        Arc::new(Self {
+            id: id.to_owned(),
+            branch_type,
+            entries: Mutex::new(Vec::new()),
+            changed: Condvar::new(),
+            answers: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Waits until it was asked so often.
+    pub fn wait_for(&self, count: usize) -> Vec<Asked> {
+        let entries = self.entries.lock().expect("ledger");
+        let (entries, waited) = self
+            .changed
+            .wait_timeout_while(entries, PATIENCE, |entries| entries.len() < count)
+            .expect("ledger");
+        assert!(!waited.timed_out(), "only {entries:?}");
+        entries.clone()
+    }
+
+    fn note(&self, asked: Asked) -> Option<Answer> {
+        self.entries.lock().expect("ledger").push(asked);
+        self.changed.notify_all();
+        self.answers.lock().expect("ledger").pop()
+    }
+}
+
+impl Resource for Ledger {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn branch_type(&self) -> BranchType {
+        self.branch_type
+    }
+
+    fn commit(self: Arc<Self>, branch: PhaseTwo) -> BoxFuture<BranchStatus> {
+        Box::pin(async move {
+            match self.note(Asked::Commit(branch)) {
+                None => BranchStatus::PhaseTwoCommitted,
+                Some(Answer::Status(status)) => status,
+                Some(Answer::Panic) => panic!("as the test says"),
+            }
+        })
+    }
+
+    fn rollback(self: Arc<Self>, branch: PhaseTwo) -> BoxFuture<BranchStatus> {
+        Box::pin(async move {
+            match self.note(Asked::Rollback(branch)) {
+                None => BranchStatus::PhaseTwoRollbacked,
+                Some(Answer::Status(status)) => status,
+                Some(Answer::Panic) => panic!("as the test says"),
+            }
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! The application's side against a real coordinator in the same process, and against scripted ones that answer oddly.
+
+mod branches;
+mod fixture;
+mod transactions;
