@@ -2,8 +2,16 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`image`] | rows before and after a statement, and what an undo log keeps of them |
+//! | [`java`] | how Java holds and writes values, for resources shared with Java clients |
 //! | [`meta`] | what a table looks like: columns, keys, JDBC type numbers |
+//! | [`value`] | what a column holds, without loss |
+//! | [`zone`] | the time zone of the Java clients |
 //!
 //! Follows client.md 3, 4 and 5.
 
+pub mod image;
+pub mod java;
 pub mod meta;
+pub mod value;
+pub mod zone;
