@@ -5,6 +5,7 @@
 //! | [`image`] | rows before and after a statement, and what an undo log keeps of them |
 //! | [`java`] | how Java holds and writes values, for resources shared with Java clients |
 //! | [`meta`] | what a table looks like: columns, keys, JDBC type numbers |
+//! | [`statement`] | what a statement does to which rows, and the queries that read them |
 //! | [`value`] | what a column holds, without loss |
 //! | [`zone`] | the time zone of the Java clients |
 //!
@@ -13,5 +14,6 @@
 pub mod image;
 pub mod java;
 pub mod meta;
+pub mod statement;
 pub mod value;
 pub mod zone;

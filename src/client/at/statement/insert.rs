@@ -1,0 +1,716 @@
+//! INSERT: what it writes, and how the keys of its rows become known.
+
+use super::change::{Assigned, assignments, on_update_columns, skip_modifiers};
+use super::image::{Assembly, Derived, ImageColumns, Parameters, all_columns, in_image_order};
+use super::lexer::Kind;
+use super::name::{Name, TableName, find, primary_key, quote, quote_columns, quote_table};
+use super::refused::{Cause, Refused};
+use super::source::{Cursor, Source, Span};
+use super::upsert::{self, Conflict};
+use super::{Dialect, Statement};
+use crate::client::at::meta::{ColumnSource, TableMeta};
+
+/// INSERT of rows that the statement itself gives.
+#[derive(Clone, Debug)]
+pub struct Insert {
+    pub(super) source: Source,
+    pub(super) table: TableName,
+    /// The columns that are listed.
+    columns: Option<Vec<Name>>,
+    pub(super) rows: Vec<Vec<Cell>>,
+    returning: Option<Span>,
+    skips: Skips,
+}
+
+/// Whether rows that would break a unique key are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skips {
+    /// They are an error.
+    Nothing,
+    /// They are left out: `ON CONFLICT DO NOTHING`.
+    Conflicts,
+}
+
+/// Whether the database can return what it has inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returning {
+    /// `INSERT … RETURNING` works: PostgreSQL, SQLite from 3.35, MariaDB from 10.5.
+    Supported,
+    /// It does not: MySQL.
+    Unsupported,
+}
+
+/// How an INSERT is run and its image read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsertPlan {
+    /// The columns of the image behind it: positions in [`TableMeta::columns`].
+    pub columns: Vec<usize>,
+    /// How many rows it gives. Exactly so many are inserted, or at most where `skips` says so.
+    pub rows: usize,
+    /// Whether rows may be left out.
+    pub skips: Skips,
+    /// How the keys become known.
+    pub keys: InsertedKeys,
+}
+
+/// How the keys of inserted rows become known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InsertedKeys {
+    /// The statement is executed in another form, which returns them. Then the image is read by them.
+    Returned(Returned),
+    /// The statement gives them. The image is read by this query: it has to give as many rows as were inserted.
+    /// Where it gives none and `counted` allows it, the values may have been NULL or 0, and the database has counted.
+    ReadBack {
+        /// The query of the image.
+        query: Derived,
+        /// Whether the database may have counted.
+        counted: MayCount,
+    },
+    /// The database counts. The image is read by [`Insert::counted`].
+    Counted,
+}
+
+/// Whether a key that is a parameter may have come from AUTO_INCREMENT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayCount {
+    /// Then the image is read by [`Insert::counted`].
+    Yes,
+    /// Rows that are not found are an error.
+    No,
+}
+
+/// A form of the user's statement that returns the keys. Its parameters are those of the user's statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// The text.
+    pub sql: String,
+    /// So many of the last columns of each row are the primary key in the order of the index, behind what the user returns.
+    pub keys: usize,
+    /// Whether a column with a boolean follows the key: true for a row that is new, false for one that was updated.
+    pub marker: Marker,
+}
+
+/// Whether a returned row says that it is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// All are new, or the probe before has told.
+    None,
+    /// The last column tells. A row that is not new and was not in the image before came from another transaction in
+    /// between: the statement has to be taken back.
+    IsNew,
+}
+
+/// A value of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub(super) kind: CellKind,
+    pub(super) span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CellKind {
+    Null,
+    Default,
+    /// A literal.
+    Literal,
+    /// A parameter, alone or cast.
+    Parameter,
+    Expression,
+}
+
+impl Insert {
+    pub(super) fn table(&self) -> &TableName {
+        &self.table
+    }
+
+    /// Which columns its image has, and how the keys become known.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when the table has no primary key, a column is not known, or the key of a row could not be told.
+    pub fn plan(
+        &self,
+        meta: &TableMeta,
+        returning: Returning,
+        columns: ImageColumns,
+        parameters: Parameters,
+    ) -> Result<InsertPlan, Refused> {
+        let key = primary_key(meta)?;
+        let listed = self.listed(meta)?;
+        let columns = match (&self.columns, columns) {
+            (Some(_), ImageColumns::Written) => {
+                let image = listed.iter().chain(key).copied();
+                in_image_order(meta, image.chain(on_update_columns(meta)).collect())
+            }
+            _ => all_columns(meta),
+        };
+        let keys = match returning {
+            Returning::Supported => InsertedKeys::Returned(self.returned(meta, key, Marker::None)),
+            Returning::Unsupported => self.read_back(meta, key, &listed, &columns, parameters)?,
+        };
+        Ok(InsertPlan {
+            columns,
+            rows: self.rows.len(),
+            skips: self.skips,
+            keys,
+        })
+    }
+
+    /// The query of the image when the database has counted: `first` is the first number, `step` the session's
+    /// `auto_increment_increment`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when the numbers are no keys: `first` is 0, they do not fit, or the rest of the key is not given.
+    pub fn counted(
+        &self,
+        meta: &TableMeta,
+        columns: &[usize],
+        first: u64,
+        step: u64,
+        parameters: Parameters,
+    ) -> Result<Derived, Refused> {
+        let key = primary_key(meta)?;
+        let listed = self.listed(meta)?;
+        let lost = || {
+            Refused::new(
+                "the database does not say which numbers it has given to the inserted rows",
+                "give the rows their keys",
+            )
+            .cause(Cause::Key)
+        };
+        if first == 0 {
+            return Err(lost());
+        }
+        let mut numbers = Vec::with_capacity(self.rows.len());
+        for row in 0..self.rows.len() as u64 {
+            let number = row
+                .checked_mul(step)
+                .and_then(|behind| first.checked_add(behind));
+            numbers.push(number.ok_or_else(lost)?);
+        }
+        let dialect = self.source.dialect();
+        let mut groups = Vec::new();
+        if let [column] = key {
+            let list: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            groups.push(vec![Condition {
+                left: format!("{} IN ", quote(&meta.columns[*column].name, dialect)),
+                right: Operand::Text(format!("({})", list.join(", "))),
+            }]);
+        } else {
+            for (row, number) in self.rows.iter().zip(numbers) {
+                let mut group = Vec::new();
+                for column in key {
+                    group.push(match self.cell(&listed, row, *column) {
+                        _ if is_counted(meta, *column) => {
+                            Condition::text(meta, *column, dialect, number.to_string())
+                        }
+                        Some(cell) => Condition::cell(meta, *column, dialect, cell),
+                        None => return Err(lost()),
+                    });
+                }
+                groups.push(group);
+            }
+        }
+        Ok(self.select_groups(meta, columns, groups, parameters))
+    }
+
+    /// Positions of the columns that each row gives, in the row's order.
+    pub(super) fn listed(&self, meta: &TableMeta) -> Result<Vec<usize>, Refused> {
+        let dialect = self.source.dialect();
+        let width = self.rows.first().map_or(0, Vec::len);
+        let columns = match &self.columns {
+            Some(columns) => {
+                let columns: Result<Vec<_>, _> = columns.iter().map(|c| find(meta, c)).collect();
+                columns?
+            }
+            // Rows without any value get only defaults.
+            None if width == 0 => Vec::new(),
+            None => {
+                let takes = |column: &usize| {
+                    let computed = meta.columns[*column].source == ColumnSource::Generated;
+                    !computed || dialect != Dialect::Sqlite
+                };
+                let all: Vec<usize> = (0..meta.columns.len()).filter(takes).collect();
+                let short = dialect == Dialect::Postgres && width < all.len();
+                if !short && width != all.len() {
+                    return Err(Refused::new(
+                        format!(
+                            "it gives {width} values for the {} columns of {}",
+                            all.len(),
+                            meta.qualified_name()
+                        ),
+                        "list the columns; if the table was altered just now, try again",
+                    )
+                    .cause(Cause::UnknownColumn));
+                }
+                all[..width].to_vec()
+            }
+        };
+        if columns.len() != width && width > 0 {
+            return Err(Refused::unread(format!(
+                "it lists {} columns and gives {width} values",
+                columns.len()
+            )));
+        }
+        Ok(columns)
+    }
+
+    /// What a row gives to a column.
+    pub(super) fn cell(&self, listed: &[usize], row: &[Cell], column: usize) -> Option<Cell> {
+        let at = listed.iter().position(|c| *c == column)?;
+        row.get(at).copied()
+    }
+
+    /// The statement with the key behind what it returns.
+    pub(super) fn returned(&self, meta: &TableMeta, key: &[usize], marker: Marker) -> Returned {
+        let dialect = self.source.dialect();
+        let mut list: Vec<String> = Vec::new();
+        for (at, column) in key.iter().enumerate() {
+            let name = quote(&meta.columns[*column].name, dialect);
+            // Names of our own, so that columns of the user are still found by theirs.
+            let alias = quote(&format!("seamio_key_{}", at + 1), dialect);
+            list.push(format!("{name} AS {alias}"));
+        }
+        if marker == Marker::IsNew {
+            list.push("(xmax = 0) AS \"seamio_is_new\"".to_owned());
+        }
+        let glue = match self.returning {
+            Some(_) => ", ",
+            None => " RETURNING ",
+        };
+        Returned {
+            sql: format!("{}{glue}{}", self.source.trimmed(), list.join(", ")),
+            keys: key.len(),
+            marker,
+        }
+    }
+
+    fn read_back(
+        &self,
+        meta: &TableMeta,
+        key: &[usize],
+        listed: &[usize],
+        columns: &[usize],
+        parameters: Parameters,
+    ) -> Result<InsertedKeys, Refused> {
+        let mut may_count = MayCount::No;
+        let mut counted = false;
+        for column in key {
+            match self.key_source(meta, listed, *column)? {
+                KeySource::Counted => counted = true,
+                KeySource::Given { parameter } => {
+                    if parameter && is_counted(meta, *column) {
+                        may_count = MayCount::Yes;
+                    }
+                }
+            }
+        }
+        if counted {
+            return Ok(InsertedKeys::Counted);
+        }
+        let dialect = self.source.dialect();
+        let groups = self.rows.iter().map(|row| {
+            let cells = key.iter().filter_map(|column| {
+                let cell = self.cell(listed, row, *column)?;
+                Some(Condition::cell(meta, *column, dialect, cell))
+            });
+            cells.collect()
+        });
+        let query = self.select_groups(meta, columns, groups.collect(), parameters);
+        Ok(InsertedKeys::ReadBack {
+            query,
+            counted: may_count,
+        })
+    }
+
+    /// Where the values of a column of the key come from: for all rows from the same place.
+    fn key_source(
+        &self,
+        meta: &TableMeta,
+        listed: &[usize],
+        column: usize,
+    ) -> Result<KeySource, Refused> {
+        let name = &meta.columns[column].name;
+        let mut source = None;
+        for row in &self.rows {
+            let cell = self.cell(listed, row, column);
+            let this = match cell.map(|cell| (cell, cell.kind)) {
+                Some((_, CellKind::Parameter)) => KeySource::Given { parameter: true },
+                Some((cell, CellKind::Literal))
+                    if !self.is_zero(cell) || !is_counted(meta, column) =>
+                {
+                    KeySource::Given { parameter: false }
+                }
+                Some((_, CellKind::Expression)) => {
+                    return Err(Refused::new(
+                        format!("the value of the key's column {name} is an expression"),
+                        "compute the value first, and bind it as a parameter",
+                    )
+                    .cause(Cause::Key));
+                }
+                _ if is_counted(meta, column) => KeySource::Counted,
+                _ => {
+                    return Err(Refused::new(
+                        format!("it gives no value for the key's column {name}, and the database does not count it"),
+                        "give the value as a literal or a parameter",
+                    )
+                    .cause(Cause::Key));
+                }
+            };
+            if *source.get_or_insert(this) != this {
+                return Err(Refused::new(
+                    format!("its rows get their values of the key's column {name} in different ways"),
+                    "insert the rows with given keys and those with counted ones in statements of their own",
+                )
+                .cause(Cause::Key));
+            }
+        }
+        source.ok_or_else(|| Refused::unread("it has no rows"))
+    }
+
+    fn is_zero(&self, cell: Cell) -> bool {
+        let text = self.source.text(cell.span);
+        let number = text.trim_matches(['\'', '"']).trim();
+        number.parse::<f64>().is_ok_and(|number| number == 0.0)
+    }
+
+    /// The query of the rows for which all conditions of one of the groups hold.
+    pub(super) fn select_groups(
+        &self,
+        meta: &TableMeta,
+        columns: &[usize],
+        mut groups: Vec<Vec<Condition>>,
+        parameters: Parameters,
+    ) -> Derived {
+        let dialect = self.source.dialect();
+        // In the order of their parameters, which MySQL may not be able to change.
+        let first = |condition: &Condition| match &condition.right {
+            Operand::Cell { span, .. } => self.source.first_parameter(*span),
+            Operand::Text(_) => None,
+        };
+        for group in &mut groups {
+            group.sort_by_key(|condition| first(condition));
+        }
+        groups.sort_by_key(|group| group.iter().find_map(first));
+        let mut query = Assembly::new(&self.source);
+        query.text(format!(
+            "SELECT {} FROM {} WHERE ",
+            quote_columns(meta, columns, "", dialect),
+            quote_table(meta, dialect)
+        ));
+        for (at, group) in groups.into_iter().enumerate() {
+            query.text(if at == 0 { "(" } else { " OR (" });
+            for (at, condition) in group.into_iter().enumerate() {
+                if at > 0 {
+                    query.text(" AND ");
+                }
+                query.before_condition();
+                query.text(condition.left);
+                match condition.right {
+                    Operand::Text(text) => query.text(text),
+                    Operand::Cell { span, cast } if cast.is_empty() => query.span(span),
+                    Operand::Cell { span, cast } => {
+                        query.text("(");
+                        query.span(span);
+                        query.text(format!(")::{cast}"));
+                    }
+                }
+                query.behind_condition();
+            }
+            query.text(")");
+        }
+        query.text(dialect.lock_rows());
+        query.finish(parameters)
+    }
+}
+
+/// Where a column of a key has its value from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeySource {
+    Given { parameter: bool },
+    Counted,
+}
+
+/// A comparison of a column.
+pub(super) struct Condition {
+    /// The column and the operator.
+    left: String,
+    right: Operand,
+}
+
+enum Operand {
+    /// What the statement gives, cast to the type where it is not empty.
+    Cell {
+        span: Span,
+        cast: String,
+    },
+    Text(String),
+}
+
+impl Condition {
+    pub(super) fn cell(meta: &TableMeta, column: usize, dialect: Dialect, cell: Cell) -> Self {
+        let cast = match dialect {
+            Dialect::Postgres => meta.columns[column].type_name.clone(),
+            Dialect::MySql | Dialect::Sqlite => String::new(),
+        };
+        let span = cell.span;
+        let mut condition = Self::text(meta, column, dialect, String::new());
+        condition.right = Operand::Cell { span, cast };
+        condition
+    }
+
+    pub(super) fn text(meta: &TableMeta, column: usize, dialect: Dialect, text: String) -> Self {
+        Self {
+            left: format!("{} = ", quote(&meta.columns[column].name, dialect)),
+            right: Operand::Text(text),
+        }
+    }
+}
+
+fn is_counted(meta: &TableMeta, column: usize) -> bool {
+    matches!(
+        meta.columns[column].source,
+        ColumnSource::AutoIncrement | ColumnSource::AlwaysIdentity
+    )
+}
+
+/// A statement that begins with INSERT.
+pub(super) fn read(source: Source) -> Result<Statement, Refused> {
+    let dialect = source.dialect();
+    let mut cursor = Cursor::new(&source);
+    cursor.expect("INSERT")?;
+    skip_modifiers(&mut cursor, dialect)?;
+    if !cursor.accept("INTO") && dialect != Dialect::MySql {
+        return Err(cursor.unexpected("INTO"));
+    }
+    let table = cursor.table()?;
+    if cursor.is("PARTITION") {
+        return Err(Refused::new("it names a partition", "name the table alone"));
+    }
+    if dialect != Dialect::MySql && cursor.accept("AS") && cursor.name().is_none() {
+        return Err(cursor.unexpected("an alias"));
+    }
+    let (columns, rows) = read_rows(&mut cursor, &source)?;
+    // MySQL: a name for the new rows, for ON DUPLICATE KEY UPDATE.
+    if dialect == Dialect::MySql && cursor.accept("AS") {
+        if cursor.name().is_none() {
+            return Err(cursor.unexpected("a name for the rows"));
+        }
+        cursor.group();
+    }
+    let conflict = upsert::read_conflict(&mut cursor, &source)?;
+    let mut returning = None;
+    if cursor.accept("RETURNING") {
+        let list = cursor.clause(&[]);
+        if list.is_empty() {
+            return Err(cursor.unexpected("what to return"));
+        }
+        returning = Some(list);
+    }
+    cursor.expect_end()?;
+    let skips = match conflict {
+        Some(Conflict::Nothing) => Skips::Conflicts,
+        _ => Skips::Nothing,
+    };
+    let insert = Insert {
+        table,
+        columns,
+        rows,
+        returning,
+        skips,
+        source,
+    };
+    Ok(match conflict {
+        Some(Conflict::Update(update)) => Statement::Upsert(upsert::Upsert::new(insert, update)),
+        Some(Conflict::Nothing) | None => Statement::Insert(insert),
+    })
+}
+
+type Rows = (Option<Vec<Name>>, Vec<Vec<Cell>>);
+
+/// The columns and the rows of the statement.
+fn read_rows(cursor: &mut Cursor<'_>, source: &Source) -> Result<Rows, Refused> {
+    let dialect = source.dialect();
+    let select = || Refused::not_undoable("INSERT … SELECT does not say which rows it inserts");
+    let queries = ["SELECT", "WITH", "TABLE"];
+    let mut columns = None;
+    if cursor.is_symbol('(') {
+        let list = cursor.group().unwrap_or(Span { from: 0, to: 0 });
+        if source.is_any(list.from, &queries) || source.is_symbol(list.from, '(') {
+            return Err(select());
+        }
+        columns = Some(read_columns(source, list)?);
+    }
+    if cursor.accept("OVERRIDING") {
+        if !cursor.accept("SYSTEM") {
+            cursor.expect("USER")?;
+        }
+        cursor.expect("VALUE")?;
+    }
+    if cursor.is_any(&queries) || cursor.is_symbol('(') {
+        return Err(select());
+    }
+    if cursor.accept_all(&["DEFAULT", "VALUES"]) {
+        return Ok((Some(Vec::new()), vec![Vec::new()]));
+    }
+    if dialect == Dialect::MySql && columns.is_none() && cursor.accept("SET") {
+        let list = cursor.clause(&["AS", "ON", "RETURNING"]);
+        return read_assignments(source, list);
+    }
+    if !(cursor.accept("VALUES") || (dialect == Dialect::MySql && cursor.accept("VALUE"))) {
+        return Err(cursor.unexpected("VALUES"));
+    }
+    if cursor.is("ROW") {
+        return Err(Refused::new(
+            "it gives its rows with ROW",
+            "leave out ROW in front of the brackets",
+        ));
+    }
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    loop {
+        let Some(row) = cursor.group() else {
+            return Err(cursor.unexpected("a row in brackets"));
+        };
+        let row = read_row(source, row)?;
+        if rows.first().is_some_and(|first| first.len() != row.len()) {
+            return Err(Refused::unread("its rows have different numbers of values"));
+        }
+        rows.push(row);
+        if !cursor.accept_symbol(',') {
+            return Ok((columns, rows));
+        }
+    }
+}
+
+fn read_columns(source: &Source, list: Span) -> Result<Vec<Name>, Refused> {
+    if list.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut columns = Vec::new();
+    for item in source.split(list) {
+        let mut cursor = Cursor::within(source, item);
+        columns.push(
+            Assigned::read(&mut cursor, source.dialect())?
+                .column()
+                .clone(),
+        );
+        cursor.expect_end()?;
+    }
+    Ok(columns)
+}
+
+/// MySQL's `INSERT … SET a = 1, b = 2`: one row.
+fn read_assignments(source: &Source, list: Span) -> Result<Rows, Refused> {
+    let assigned = assignments(source, list)?;
+    let columns = assigned.iter().map(|a| a.column().clone()).collect();
+    let mut row = Vec::new();
+    for item in source.split(list) {
+        let mut cursor = Cursor::within(source, item);
+        while !cursor.is_end() && !cursor.is_symbol('=') {
+            cursor.step();
+        }
+        cursor.step();
+        row.push(Cell::read(
+            source,
+            Span {
+                from: cursor.at(),
+                to: item.to,
+            },
+        ));
+    }
+    Ok((Some(columns), vec![row]))
+}
+
+fn read_row(source: &Source, row: Span) -> Result<Vec<Cell>, Refused> {
+    if row.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut cells = Vec::new();
+    for span in source.split(row) {
+        if span.is_empty() {
+            return Err(Refused::unread("a value is missing between two commas"));
+        }
+        cells.push(Cell::read(source, span));
+    }
+    Ok(cells)
+}
+
+impl Cell {
+    /// What kind of value these tokens are.
+    pub(super) fn read(source: &Source, span: Span) -> Self {
+        let mut at = span.from;
+        let mut kind = CellKind::Expression;
+        let mut behind = at;
+        if source.is_symbol(at, '-') || source.is_symbol(at, '+') {
+            at += 1;
+            if source.kind(at) == Some(Kind::Number) {
+                (kind, behind) = (CellKind::Literal, at + 1);
+            }
+        } else {
+            match source.kind(at) {
+                Some(Kind::Number | Kind::Text) => (kind, behind) = (CellKind::Literal, at + 1),
+                Some(Kind::Parameter) => (kind, behind) = (CellKind::Parameter, at + 1),
+                Some(Kind::Word) if source.is_word(at, "NULL") => {
+                    (kind, behind) = (CellKind::Null, at + 1);
+                }
+                Some(Kind::Word) if source.is_word(at, "DEFAULT") => {
+                    (kind, behind) = (CellKind::Default, at + 1);
+                }
+                Some(Kind::Word) if source.is_any(at, &["TRUE", "FALSE"]) => {
+                    (kind, behind) = (CellKind::Literal, at + 1);
+                }
+                // `DATE '2024-01-01'`, MySQL's `_utf8mb4'text'`.
+                Some(Kind::Word)
+                    if source.kind(at + 1) == Some(Kind::Text)
+                        && (source.is_any(at, &["DATE", "TIME", "TIMESTAMP"])
+                            || source.token(at).starts_with('_')) =>
+                {
+                    (kind, behind) = (CellKind::Literal, at + 2);
+                }
+                _ => {}
+            }
+        }
+        if behind < span.to
+            && !is_cast(
+                source,
+                Span {
+                    from: behind,
+                    to: span.to,
+                },
+            )
+        {
+            kind = CellKind::Expression;
+        }
+        Self { kind, span }
+    }
+}
+
+/// PostgreSQL's `::type`, any number of times.
+fn is_cast(source: &Source, span: Span) -> bool {
+    let mut at = span.from;
+    if source.dialect() != Dialect::Postgres {
+        return false;
+    }
+    while at < span.to {
+        if !(source.is_symbol(at, ':') && source.is_symbol(at + 1, ':')) {
+            return false;
+        }
+        at += 2;
+        let from = at;
+        while at < span.to && !source.is_symbol(at, ':') {
+            let belongs = source.name(at).is_some()
+                || source.is_symbol(at, '.')
+                || source.is_symbol(at, '(')
+                || source.is_symbol(at, '[');
+            if !belongs {
+                return false;
+            }
+            at = source.behind(at);
+        }
+        if at == from {
+            return false;
+        }
+    }
+    true
+}
