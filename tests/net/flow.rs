@@ -222,7 +222,7 @@ fn too_many_bytes_in_all_stop_all_reading_until_they_are_fewer() {
     let (mut app, notes) = App::new();
     app.on_message = Box::new(|cx, _, message| {
         // More than the kernel keeps for a peer that does not read.
-        let size = if message[0] == b'a' { 30 << 20 } else { 10 };
+        let size = if message[0] == b'a' { 10 << 20 } else { 10 };
         let _ = cx.send(&Bytes::from(vec![message[0]; size]));
     });
     let config = Config {

@@ -1,6 +1,7 @@
 """Coordinators under test: ours and the published Java ones, started, killed and started again on the same store."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,10 +14,22 @@ OPEN_MODULES = ["--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java
 
 
 def free_port():
-    """A port nobody listens on now; the small chance that somebody takes it before us shows as a failed start."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port nobody has now, and that the system gives to nobody by itself: so it is still free when it is asked for, and again
+    between a kill and the next start."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+            end = int(file.read().split()[0])
+    except OSError:
+        end = 32768
+    begin = 10000 if end > 20000 else 1024
+    for port in random.sample(range(begin, end), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no free port from {begin} to {end}")
 
 
 def accepts(port):

@@ -58,16 +58,19 @@ class Endpoint:
 class Conversation:
     """One scenario with one version of getty in one direction."""
 
-    def __init__(self, version, direction, scenario, ours, getty, files):
+    def __init__(self, version, direction, scenario, ours, getty, files, patience):
         self.version, self.direction, self.scenario = version, direction, scenario
         self.programs = {"ours": ours, "getty": getty}
         self.files = files
+        # How many seconds the client waits for progress. Who is known to wait in vain need not wait long.
+        self.patience = patience
         self.address = None
 
     def command(self, what, side):
         scenario = self.scenario
         flags = dict(scenario.both)
         if what == "drive":
+            flags["patience"] = f"{self.patience * 1000}ms"
             flags.update(scenario.drive)
         flags.update(scenario.getty if side == "getty" else scenario.ours)
         flags["at"] = self.address
@@ -88,7 +91,7 @@ class Conversation:
             server = self.serve(server_side)
             client = Endpoint(self.command("drive", client_side))
             if self.scenario.restart:
-                if client.until(lambda line: line == "ready", 20) is None:
+                if client.until(lambda line: line == "ready", self.patience + 30) is None:
                     return False, f"client never ready: {client.lines[-3:]}"
                 # getty looks after its pool for a moment after a connect; what it does later is the question.
                 time.sleep(0.7)
@@ -96,7 +99,7 @@ class Conversation:
                 # Long enough for the client to find nobody there.
                 time.sleep(1)
                 server = self.serve(server_side)
-            last = client.until(lambda line: line.startswith(("done", "failed")), 30)
+            last = client.until(lambda line: line.startswith(("done", "failed")), 3 * self.patience + 30)
             if last is None or not last.startswith("done"):
                 server.until(lambda line: False, 0.3)
                 return False, f"client: {client.lines[-3:]} server: {server.lines[-3:]}"
@@ -110,7 +113,7 @@ class Conversation:
 
     def serve(self, side):
         server = Endpoint(self.command("serve", side))
-        if server.until(lambda line: line.startswith("listening"), 10) is None:
+        if server.until(lambda line: line.startswith("listening"), 60) is None:
             server.kill()
             raise RuntimeError(f"server does not listen: {server.lines[-3:]}")
         return server
@@ -127,7 +130,7 @@ class Conversation:
                     ends.append(line)
                 return len(ends) == sessions
 
-            if server.until(ended, 10) is None:
+            if server.until(ended, 60) is None:
                 return False, f"server saw {len(ends)} of {sessions} sessions end: {server.lines[-3:]}"
             if any(line.split()[1] != str(wanted) for line in ends):
                 return False, f"server did not get {wanted} messages: {ends}"

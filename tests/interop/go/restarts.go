@@ -62,7 +62,7 @@ func decidedGoesOn(s *suite, j *journal) error {
 	if err = first(err, equal(message.GlobalStatusCommitted, answer, "answer to commit")); err != nil {
 		return err
 	}
-	if err = eventually(10*time.Second, "the branch is called", func() bool { return len(j.of(tx.Xid)) == 1 }); err != nil {
+	if err = eventually(60*time.Second, "the branch is called", func() bool { return len(j.of(tx.Xid)) == 1 }); err != nil {
 		return err
 	}
 	if err = first(s.control("kill")); err != nil {

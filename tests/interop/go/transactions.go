@@ -82,7 +82,7 @@ func lockable(xid, locks string) (bool, error) {
 }
 
 func awaitEnd(xid string) error {
-	return eventually(20*time.Second, "end of the transaction", func() bool {
+	return eventually(60*time.Second, "end of the transaction", func() bool {
 		now, err := status(xid)
 		return err == nil && now == message.GlobalStatusFinished
 	})
@@ -177,14 +177,14 @@ func atBranch(j *journal, commits bool) error {
 }
 
 func timeoutRollsBack(j *journal) error {
-	tx, err := begin("timeout", 1500*time.Millisecond)
+	tx, err := begin("timeout", 4*time.Second)
 	if err != nil {
 		return err
 	}
 	if _, err = registerAT(tx.Xid, "slow:1"); err != nil {
 		return err
 	}
-	err = eventually(10*time.Second, "rollback after the deadline", func() bool { return len(j.of(tx.Xid)) > 0 })
+	err = eventually(60*time.Second, "rollback after the deadline", func() bool { return len(j.of(tx.Xid)) > 0 })
 	if err = first(err, awaitEnd(tx.Xid)); err != nil {
 		return err
 	}
@@ -308,7 +308,7 @@ func oneOfMany(j *journal, action *tcc.TCCServiceProxy, commits bool, row string
 	if took := time.Since(start); took > 15*time.Second {
 		return fmt.Errorf("a transaction took %v", took)
 	}
-	err = eventually(20*time.Second, "both branches", func() bool { return len(j.of(xid)) >= 2 })
+	err = eventually(60*time.Second, "both branches", func() bool { return len(j.of(xid)) >= 2 })
 	for _, c := range j.of(xid) {
 		err = first(err, equal(commits, c.commit, "direction"))
 	}

@@ -59,9 +59,11 @@ def suite(outcome):
     chain, key = certificate()
     server, plain = serve("--deflate", "on", "--subprotocols", "b", "--certificate", chain, "--key", key)
     secure = [line.split()[1] for line in server.lines if line.startswith("listening ")]
-    while len(secure) < 2:
+    for _ in range(120):
+        if len(secure) >= 2:
+            break
         with server.changed:
-            server.changed.wait(10)
+            server.changed.wait(1)
         secure = [line.split()[1] for line in server.lines if line.startswith("listening ")]
     pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
     pages.told, pages.result = threading.Event(), None
@@ -73,7 +75,7 @@ def suite(outcome):
         page = f"http://127.0.0.1:{pages.server_port}/?{uri}"
         program = Program(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors",
                           f"--user-data-dir={profile}", "--remote-debugging-port=0", page)
-        if not pages.told.wait(40):
+        if not pages.told.wait(180):
             raise RuntimeError(f"the page said nothing: {program.lines[-3:]}")
         program.end()
         for case, result in pages.result.items():

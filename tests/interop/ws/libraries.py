@@ -52,7 +52,7 @@ def their_server(name, peer):
 
 
 def verdict(outcome, name, case, client):
-    code = client.wait(60)
+    code = client.wait(180)
     done = code == 0 and any(line.startswith("done") for line in client.lines)
     outcome.add(name, case, "OK" if done else "FAILED", "" if done else str(client.lines[-3:]))
 

@@ -51,7 +51,7 @@ class Program:
             self.lines.append("")
             self.changed.notify_all()
 
-    def expect(self, start, seconds=30):
+    def expect(self, start, seconds=120):
         """The rest of the first line that begins so."""
         found = lambda: next((line for line in self.lines if line.startswith(start)), None)
         with self.changed:

@@ -157,7 +157,7 @@ final class Locks {
         ExecutorService side = Executors.newSingleThreadExecutor();
         try {
             Future<GlobalStatus> rollback = side.submit(() -> client.rollback(holder));
-            Check.eventually(10, "the branch is called", () -> !client.journal.of(holder).isEmpty());
+            Check.eventually(60, "the branch is called", () -> !client.journal.of(holder).isEmpty());
             body.run(resource);
             hold.release();
             Check.equal(GlobalStatus.Rollbacked, rollback.get(), "answer to rollback");

@@ -56,11 +56,11 @@ final class PhaseTwo {
         long branch = client.register(BranchType.TCC, resource, xid, "{\"again\":1}", null);
         GlobalStatus answer = commit ? client.commit(xid) : client.rollback(xid);
         Check.equal(commit ? GlobalStatus.CommitRetrying : GlobalStatus.RollbackRetrying, answer, "answer");
-        Check.eventually(20, "the second call", () -> client.journal.of(xid).size() >= 2);
+        Check.eventually(60, "the second call", () -> client.journal.of(xid).size() >= 2);
         Check.equal(Arrays.asList(branch, branch), branches(xid), "branches called");
         Check.equal("{\"again\":1}", client.journal.of(xid).get(1).applicationData, "application data of the second call");
         Check.equal(commit, client.journal.of(xid).get(1).commit, "direction of the second call");
-        Check.eventually(20, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
+        Check.eventually(60, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
         Check.equal(2, client.journal.of(xid).size(), "number of calls");
     }
 
@@ -82,7 +82,7 @@ final class PhaseTwo {
         client.report(BranchType.AT, xid, bad, BranchStatus.PhaseOne_Failed, null);
         client.report(BranchType.AT, xid, bad, BranchStatus.PhaseOne_Failed, null);
         Check.equal(GlobalStatus.Committed, client.commit(xid), "answer to commit");
-        Check.eventually(20, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
+        Check.eventually(60, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
         Check.equal(Collections.singletonList(good), branches(xid), "only the good branch is called");
     }
 

@@ -60,9 +60,9 @@ final class Processes {
         Check.equal(GlobalStatus.CommitRetrying, client.commit(xid), "answer to commit with nobody to call");
         Check.equal(GlobalStatus.CommitRetrying, client.status(xid), "status");
         try (MemberProcess second = MemberProcess.start(application, BranchType.TCC, resource)) {
-            Check.eventually(10, "the call after a process has come back", () -> !second.calls(xid).isEmpty());
+            Check.eventually(60, "the call after a process has come back", () -> !second.calls(xid).isEmpty());
             Check.that(second.calls(xid).get(0).commit, "direction");
-            Check.eventually(10, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
+            Check.eventually(60, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
         }
         Check.equal(0, client.journal.of(xid).size(), "calls to a connection without the resource");
     }
@@ -76,9 +76,9 @@ final class Processes {
         Check.equal(GlobalStatus.Committed, client.commit(xid), "answer to commit");
         Check.that(client.lockable("nobody-there-at", Client.STRANGER, "t:1"), "the row is free before phase two");
         try (MemberProcess second = MemberProcess.start("member-app", BranchType.AT, "nobody-there-at")) {
-            Check.eventually(10, "the call after a process has come back", () -> !second.calls(xid).isEmpty());
+            Check.eventually(60, "the call after a process has come back", () -> !second.calls(xid).isEmpty());
             Check.equal(branch, second.calls(xid).get(0).branchId, "branch id");
-            Check.eventually(10, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
+            Check.eventually(60, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
         }
     }
 
@@ -100,7 +100,7 @@ final class Processes {
             first.register(BranchType.TCC, resource, xid, "{}", "");
             first.hold(resource);
             Future<GlobalStatus> commit = side.submit(() -> commitPatiently(xid));
-            Check.eventually(10, "the first process is called", () -> !first.calls(xid).isEmpty());
+            Check.eventually(60, "the first process is called", () -> !first.calls(xid).isEmpty());
             long killed = System.nanoTime();
             first.kill();
             answer = commit.get();
@@ -110,8 +110,8 @@ final class Processes {
             side.shutdown();
         }
         try (MemberProcess second = MemberProcess.start("member-app", BranchType.TCC, resource)) {
-            Check.eventually(30, "the call to the other process", () -> !second.calls(xid).isEmpty());
-            Check.eventually(10, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
+            Check.eventually(60, "the call to the other process", () -> !second.calls(xid).isEmpty());
+            Check.eventually(60, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
         }
         return answer;
     }
@@ -160,7 +160,7 @@ final class Processes {
                 String xid = client.begin("many-resources");
                 member.register(BranchType.TCC, names[i], xid, "{}", "");
                 client.rollback(xid);
-                Check.eventually(5, "a call for " + names[i], () -> !member.calls(xid).isEmpty());
+                Check.eventually(60, "a call for " + names[i], () -> !member.calls(xid).isEmpty());
             }
         }
     }
@@ -179,7 +179,7 @@ final class Processes {
         encoded.readBytes(frame);
         Check.that(frame.length > 16, "the frame has a body");
         try (Socket socket = new Socket("127.0.0.1", Integer.getInteger("interop.port"))) {
-            socket.setSoTimeout(8_000);
+            socket.setSoTimeout(30_000);
             socket.getOutputStream().write(frame);
             InputStream in = socket.getInputStream();
             Check.equal(-1, in.read(), "closed without an answer");

@@ -41,7 +41,7 @@ final class Restarts {
     private void restarts() {
         suite.scenario("restart", this::killBetweenDecisionAndPhaseTwo);
         suite.scenario("restart-idle-rm-reconnects", this::idleResourceManagerReconnects);
-        suite.scenario("restart-rollback-goes-on-at-once", () -> awaitEnd(rolledBack, 20));
+        suite.scenario("restart-rollback-goes-on-at-once", () -> awaitEnd(rolledBack, 30));
         suite.scenario("restart-rollback-goes-on", this::rollbackGoesOn);
         suite.scenario("restart-undecided-survives", this::undecidedSurvives);
         suite.scenario("restart-timeout-survives", this::timeoutSurvives);
@@ -65,7 +65,7 @@ final class Restarts {
         committed = client.begin("committed");
         committedBranch = client.register(BranchType.AT, "restart-at", committed, "{\"n\":3}", "committed:1");
         Check.equal(GlobalStatus.Committed, client.commit(committed), "answer to commit");
-        Check.eventually(10, "the AT branch is called", () -> !client.journal.of(committed).isEmpty());
+        Check.eventually(60, "the AT branch is called", () -> !client.journal.of(committed).isEmpty());
 
         rolledBack = client.begin("rolled-back");
         for (int i = 0; i < 2; i++) {
@@ -75,7 +75,7 @@ final class Restarts {
         Thread caller = new Thread(this::rollbackIntoTheCrash, "rollback-into-the-crash");
         caller.setDaemon(true);
         caller.start();
-        Check.eventually(10, "the TCC branch is called", () -> !client.journal.of(rolledBack).isEmpty());
+        Check.eventually(60, "the TCC branch is called", () -> !client.journal.of(rolledBack).isEmpty());
 
         suite.killCoordinator();
         commitCall.release();
@@ -130,15 +130,15 @@ final class Restarts {
         client.register(BranchType.AT, "restart-at", undecided, "{\"n\":4}", "undecided:2");
         Check.equal(GlobalStatus.Committed, client.commit(undecided), "answer to commit");
         Check.that(client.lockable("restart-at", Client.STRANGER, "undecided:1,2"), "the locks are free");
-        Check.eventually(20, "both branches are called", () -> client.journal.of(undecided).size() == 2);
+        Check.eventually(60, "both branches are called", () -> client.journal.of(undecided).size() == 2);
         Check.equal("{\"n\":1}", client.journal.of(undecided).get(0).applicationData, "data from before the crash");
-        awaitEnd(undecided, 20);
+        awaitEnd(undecided, 60);
     }
 
     private void timeoutSurvives() throws Exception {
-        Check.eventually(30, "rollback after the deadline", () -> !client.journal.of(deadline).isEmpty());
+        Check.eventually(60, "rollback after the deadline", () -> !client.journal.of(deadline).isEmpty());
         Check.that(!client.journal.of(deadline).get(0).commit, "direction");
-        awaitEnd(deadline, 20);
+        awaitEnd(deadline, 60);
         Check.that(client.lockable("restart-at", Client.STRANGER, "deadline:1"), "the lock is free");
     }
 
@@ -171,7 +171,7 @@ final class Restarts {
         } finally {
             suite.startCoordinator();
         }
-        Check.eventually(30, "begin works again", this::begins);
+        Check.eventually(60, "begin works again", this::begins);
         String xid = client.begin("back-again");
         client.serve(BranchType.TCC, "restart-again");
         client.register(BranchType.TCC, "restart-again", xid, "{}", null);

@@ -78,7 +78,7 @@ final class Transactions {
         Check.that(branch > 0, "branch id is positive: " + branch);
         GlobalStatus answer = commit ? client.commit(xid) : client.rollback(xid);
         Check.equal(commit ? GlobalStatus.Committed : GlobalStatus.Rollbacked, answer, "answer");
-        Check.eventually(10, "phase two", () -> !client.journal.of(xid).isEmpty());
+        Check.eventually(60, "phase two", () -> !client.journal.of(xid).isEmpty());
         awaitEnd(xid);
         List<PhaseTwoCall> calls = client.journal.of(xid);
         Check.equal(1, calls.size(), "number of phase-two calls");
@@ -97,7 +97,7 @@ final class Transactions {
         client.register(BranchType.AT, "mixed-at", xid, null, "mixed:1");
         client.register(BranchType.TCC, "mixed-tcc", xid, "{}", null);
         Check.equal(GlobalStatus.Committed, client.commit(xid), "answer to commit");
-        Check.eventually(10, "both branches committed", () -> client.journal.of(xid).size() == 2);
+        Check.eventually(60, "both branches committed", () -> client.journal.of(xid).size() == 2);
         awaitEnd(xid);
         Check.equal(2, client.journal.of(xid).size(), "number of phase-two calls");
     }
@@ -149,10 +149,10 @@ final class Transactions {
 
     private void timeoutRollsBack() throws Exception {
         client.serve(BranchType.AT, "timeout-at");
-        String xid = client.begin("timeout-rolls-back", 1500);
+        String xid = client.begin("timeout-rolls-back", 4000);
         client.register(BranchType.AT, "timeout-at", xid, null, "slow:1");
         Check.equal(GlobalStatus.Begin, client.status(xid), "status before the deadline");
-        Check.eventually(10, "rollback after the deadline", () -> !client.journal.of(xid).isEmpty());
+        Check.eventually(60, "rollback after the deadline", () -> !client.journal.of(xid).isEmpty());
         Check.equal(false, client.journal.of(xid).get(0).commit, "direction");
         awaitEnd(xid);
         Check.equal(1, client.journal.of(xid).size(), "number of phase-two calls");
@@ -227,7 +227,7 @@ final class Transactions {
         ExecutorService other = Executors.newSingleThreadExecutor();
         try {
             Future<GlobalStatus> rollback = other.submit(() -> client.rollback(xid));
-            Check.eventually(10, "the branch is called", () -> !client.journal.of(xid).isEmpty());
+            Check.eventually(60, "the branch is called", () -> !client.journal.of(xid).isEmpty());
             GlobalStatus answer = client.commit(xid);
             hold.release();
             Check.equal(GlobalStatus.Rollbacked, rollback.get(), "answer to the rollback");
@@ -278,10 +278,10 @@ final class Transactions {
     private void sagaTimeout() throws Exception {
         String resource = client.application + "#" + Client.GROUP;
         client.serve(BranchType.SAGA, resource);
-        String xid = client.begin("$Saga_timeout", 1000);
+        String xid = client.begin("$Saga_timeout", 4000);
         client.register(BranchType.SAGA, resource, xid, null, null);
         client.register(BranchType.SAGA, resource, xid, null, null);
-        Check.eventually(10, "the engine is told", () -> !client.journal.of(xid).isEmpty());
+        Check.eventually(60, "the engine is told", () -> !client.journal.of(xid).isEmpty());
         awaitEnd(xid);
         Check.equal(1, client.journal.of(xid).size(), "calls for the whole transaction");
         PhaseTwoCall call = client.journal.of(xid).get(0);
@@ -315,7 +315,7 @@ final class Transactions {
         Check.equal(work.size(), xids.size(), "different xids");
         for (String marked : xids) {
             String xid = marked.substring(1);
-            Check.eventually(20, "both branches of " + xid, () -> client.journal.of(xid).size() >= 2);
+            Check.eventually(60, "both branches of " + xid, () -> client.journal.of(xid).size() >= 2);
             Check.equal(2, client.journal.of(xid).size(), "phase-two calls of " + xid);
             for (PhaseTwoCall call : client.journal.of(xid)) {
                 Check.equal(marked.startsWith("c"), call.commit, "direction of " + call);
@@ -334,6 +334,6 @@ final class Transactions {
 
     /** A finished transaction is unknown to the coordinator, which it calls Finished. */
     private void awaitEnd(String xid) throws Exception {
-        Check.eventually(20, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
+        Check.eventually(60, "end of the transaction", () -> client.status(xid) == GlobalStatus.Finished);
     }
 }
