@@ -18,6 +18,9 @@ pub enum Error {
     Journal(crate::tc::store::journal::OpenError),
     /// A coordinator cannot start or go on.
     Server(crate::tc::server::Error),
+    /// A global transaction of this process failed: the variant says what to do.
+    #[cfg(feature = "client")]
+    Client(crate::client::Error),
     /// A setting cannot be used: correct it and start again.
     #[cfg(feature = "server")]
     Config(crate::config::Error),
@@ -49,6 +52,8 @@ macro_rules! from {
 }
 
 from! {
+    #[cfg(feature = "client")]
+    Client(crate::client::Error),
     Frame(crate::proto::FrameError),
     Decode(crate::proto::DecodeError),
     Encode(crate::proto::EncodeError),

@@ -51,6 +51,12 @@ pub(crate) struct Work {
     pub(crate) asked: Asked,
 }
 
+/// Work that cannot be done now, and why.
+pub(crate) struct Unserved {
+    pub(crate) work: Work,
+    pub(crate) why: &'static str,
+}
+
 /// Work waiting for [`Background`].
 pub(crate) struct Jobs {
     state: Mutex<JobState>,
@@ -117,7 +123,7 @@ impl Jobs {
         &self,
         work: Work,
         resource: Arc<dyn Resource>,
-    ) -> Result<(), (Work, String)> {
+    ) -> Result<(), Box<Unserved>> {
         let mut state = self.lock();
         let why = match state.stage {
             Stage::Unspawned => "the future returned by build() has not been spawned",
@@ -128,12 +134,13 @@ impl Jobs {
             }
             Stage::Polled => {
                 state.queue.push_back(Job { work, resource });
-                return wake(state);
+                wake(state);
+                return Ok(());
             }
         };
         drop(state);
         log::error!("resource={} event=phase-two-refused {why}", resource.id());
-        Err((work, why.to_owned()))
+        Err(Box::new(Unserved { work, why }))
     }
 
     /// Has a future run beside the second phases.
@@ -141,7 +148,7 @@ impl Jobs {
         let mut state = self.lock();
         if matches!(state.stage, Stage::Unspawned | Stage::Polled) {
             state.spawned.push(future);
-            let _ = wake(state);
+            wake(state);
         }
     }
 
@@ -151,7 +158,7 @@ impl Jobs {
         if state.stage != Stage::Dropped {
             state.stage = Stage::Closed;
         }
-        let _ = wake(state);
+        wake(state);
     }
 
     fn lock(&self) -> MutexGuard<'_, JobState> {
@@ -159,13 +166,12 @@ impl Jobs {
     }
 }
 
-fn wake(mut state: MutexGuard<'_, JobState>) -> Result<(), (Work, String)> {
+fn wake(mut state: MutexGuard<'_, JobState>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {
         waker.wake();
     }
-    Ok(())
 }
 
 impl Background {
@@ -441,3 +447,6 @@ fn branch(xid: Text, branch_id: i64, application_data: Text) -> PhaseTwo {
 
 /// Rounds over what is ready before other tasks of the host get their turn.
 const ROUNDS_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests;

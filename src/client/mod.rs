@@ -5,6 +5,7 @@
 //! | [`Seata`] | the client: builder, handle, end |
 //! | [`GlobalTx`], [`TxGuard`], [`Seata::transaction`] | TM: begin, commit, roll back |
 //! | [`Rm`] | RM: resources, branches, lock queries |
+//! | [`HeaderCarrier`], [`Incoming`] | the way of a transaction from service to service |
 //! | [`resource`] | what a resource manager offers the coordinator, and what it is asked to do |
 //! | [`Background`] | the future in which second phases run; the host spawns it |
 //! | `at` | local transactions on the host's own connections that can be undone (features `mysql`, `postgres`, `sqlite`) |
@@ -19,6 +20,7 @@
 pub mod at;
 mod background;
 mod blocking;
+mod carrier;
 mod context;
 mod credentials;
 mod error;
@@ -37,13 +39,17 @@ mod wire;
 
 pub use background::Background;
 pub use blocking::wait;
+pub use carrier::{
+    BRANCH_TYPE_HEADER, HeaderCarrier, HeaderError, Incoming, XID_CHARS_MAX, XID_HEADER,
+};
 pub use context::{Scope, without_transaction};
 pub use error::{BranchError, Error, GlobalTxError, PropagationError, RollbackReason};
 pub use metrics::Metrics;
-pub use options::{ClientOptions, LoadBalance, RetryPolicy, Sending, Start};
+pub use options::{ClientOptions, GlobalTransactions, LoadBalance, RetryPolicy, Sending, Start};
 pub use registry::File;
 pub use rm::{LockQuery, NewBranch, Rm};
 pub use seata::{Seata, SeataBuilder};
 pub use tm::{
-    Decision, FailureHandler, GlobalTx, Outcome, Propagation, TxGuard, TxHook, TxOptions, TxRole,
+    Decision, DegradeCheck, FailureHandler, GlobalTx, Outcome, Propagation, TxGuard, TxHook,
+    TxOptions, TxRole,
 };

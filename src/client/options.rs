@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::DegradeCheck;
 use crate::proto::frame::FRAME_BYTES_MAX;
 
 /// Times, limits and switches of a client. Names of Java's keys stand beside those that have one.
@@ -45,6 +46,11 @@ pub struct ClientOptions {
     pub phase_two_concurrency: usize,
     /// Second phases that wait for their turn; one more is answered with a retryable failure. Default 10,000.
     pub phase_two_queue: usize,
+    /// `service.disableGlobalTransaction`: whether code that asks for a transaction gets one. Default on; see
+    /// [`Seata::switch`](super::Seata::switch).
+    pub global_transactions: GlobalTransactions,
+    /// `client.tm.degradeCheck`: whether too many failures bypass global transactions. Default `None`: never.
+    pub degrade_check: Option<DegradeCheck>,
     /// Seed of jitter and random choices. 0, the default, takes one from the operating system.
     pub seed: u64,
 }
@@ -80,6 +86,8 @@ impl Default for ClientOptions {
             queued_bytes_max: 16 << 20,
             phase_two_concurrency: 64,
             phase_two_queue: 10_000,
+            global_transactions: GlobalTransactions::On,
+            degrade_check: None,
             seed: 0,
         }
     }
@@ -125,6 +133,15 @@ pub enum LoadBalance {
         /// `client.loadBalance.virtualNodes`: points of each coordinator on the ring; Java's default is 10. 0 counts as 1.
         virtual_nodes: u32,
     },
+}
+
+/// Whether code that asks for a global transaction gets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GlobalTransactions {
+    /// It does.
+    On,
+    /// It runs without any: [`Seata::transaction`](super::Seata::transaction) only calls it.
+    Off,
 }
 
 /// What `build` waits for.

@@ -16,9 +16,9 @@ use super::metrics::{Counters, Metrics};
 use super::registry::{File, check_addresses};
 use super::resource::BoxFuture;
 use super::ticket::{Ticket, ticket};
-use super::tm::{FailureHandler, TxHook};
+use super::tm::{Bypass, FailureHandler, TxHook, probe};
 use super::wire::{Desk, Wire};
-use super::{ClientOptions, Error, Rm, Start};
+use super::{ClientOptions, Error, GlobalTransactions, Rm, Start};
 use crate::net::{
     Clock, Config, ConnectOptions, Driver, Handle, Overflow, Reactor, SessionConfig, Workers,
 };
@@ -40,6 +40,7 @@ pub(crate) struct Inner {
     pub(super) counters: Arc<Counters>,
     pub(super) hooks: Vec<Arc<dyn TxHook>>,
     pub(super) failures: Arc<dyn FailureHandler>,
+    pub(super) bypass: Bypass,
     pub(super) handle: Handle<Wire>,
     inbox: Arc<Inbox>,
     jobs: Arc<Jobs>,
@@ -112,6 +113,12 @@ impl Seata {
         check_addresses(&addresses, "the new list")?;
         self.inner.inbox.push(Command::Addresses(addresses));
         Ok(())
+    }
+
+    /// `service.disableGlobalTransaction`, while it runs: whether code that asks for a global transaction gets one.
+    /// Transactions under way are not affected.
+    pub fn switch(&self, to: GlobalTransactions) {
+        self.inner.bypass.switch(to);
     }
 
     /// Ends the client in an orderly way: nothing new is begun, what is under way (requests, second phases) is finished for
@@ -288,6 +295,7 @@ impl SeataBuilder {
             concurrency,
         );
         let inner = Inner {
+            bypass: Bypass::new(self.options.global_transactions, self.options.degrade_check),
             options: self.options,
             counters,
             hooks: self.hooks,
@@ -300,6 +308,9 @@ impl SeataBuilder {
         let seata = Seata {
             inner: Arc::new(inner),
         };
+        if let Some(check) = seata.inner.options.degrade_check {
+            jobs.spawn(Box::pin(probe(Arc::downgrade(&seata.inner), check)));
+        }
         let started = Started {
             seata,
             background,

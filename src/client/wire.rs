@@ -304,18 +304,17 @@ impl Desk {
             Asked::Commit(end) | Asked::Rollback(end) => (&end.resource_id, end.branch_type),
             Asked::DeleteUndoLog(delete) => (&delete.resource_id, delete.branch_type),
         };
-        let refused = match self.resources.get(&(id.clone(), branch_type)) {
+        let (work, why) = match self.resources.get(&(id.clone(), branch_type)) {
             Some(resource) => match self.jobs.push(work, Arc::clone(resource)) {
                 Ok(()) => return,
-                Err(refused) => refused,
+                Err(unserved) => (unserved.work, unserved.why.to_owned()),
             },
             None => {
-                let why = format!("no resource {id} of type {branch_type} is registered here");
                 log::error!("resource={id} event=unknown-resource type={branch_type}");
+                let why = format!("no resource {id} of type {branch_type} is registered here");
                 (work, why)
             }
         };
-        let (work, why) = refused;
         let answer = work.asked.retry_later(&why);
         self.exchange
             .handle_served(now, work.session, &work.head, answer);

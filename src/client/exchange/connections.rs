@@ -167,7 +167,13 @@ impl Exchange {
             let message = self.register_rm(resource.clone());
             self.push_send(now, session, Rpc::request(message_id, message));
         }
-        self.announcements.push(Announcement { sink, waiting });
+        let until = now + self.options.rm_request_timeout;
+        self.timers.insert((until, Timer::Announcements));
+        self.announcements.push(Announcement {
+            sink,
+            waiting,
+            until,
+        });
         self.check_announcements();
     }
 
@@ -254,6 +260,25 @@ impl Exchange {
         self.announcements = waiting;
         for Announcement { sink, .. } in done {
             let result = Ok(());
+            self.outputs.push_back(Output::Done { sink, result });
+        }
+    }
+
+    /// Resources that were not confirmed in time. They stay registered.
+    pub(super) fn announcements_due(&mut self, now: Instant) {
+        let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcements)
+            .into_iter()
+            .partition(|announcement| announcement.until <= now);
+        self.announcements = waiting;
+        for Announcement { sink, waiting, .. } in late {
+            let link = waiting.values().next();
+            let error = Error::Timeout {
+                coordinator: link
+                    .map_or("", |link| self.roster.address(*link))
+                    .to_owned(),
+                after: self.options.rm_request_timeout,
+            };
+            let result = Err(error);
             self.outputs.push_back(Output::Done { sink, result });
         }
     }

@@ -122,6 +122,7 @@ enum Timer {
     Link(LinkId),
     Start,
     Close,
+    Announcements,
 }
 
 /// How far the orderly end is.
@@ -136,6 +137,7 @@ enum Closing {
 struct Announcement {
     sink: Sink<Result<(), Error>>,
     waiting: BTreeMap<i32, LinkId>,
+    until: Instant,
 }
 
 impl Exchange {
@@ -181,6 +183,7 @@ impl Exchange {
                     }
                 }
                 Timer::Close => self.end_closing(),
+                Timer::Announcements => self.announcements_due(now),
             }
         }
     }

@@ -753,6 +753,21 @@ mod connections {
     }
 
     #[test]
+    fn a_resource_that_is_not_confirmed_in_time_stays_registered() {
+        let mut world = World::connected(ClientOptions::default(), &[HERE]);
+        let mut done = add(&mut world, "a");
+        world.take_sent();
+        world.pass(15 * SECOND);
+        let error = done.try_take().expect("in time").expect_err("unconfirmed");
+        assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+        let rm = world.link(Role::Rm, HERE);
+        world.take_sent();
+        world.close(rm);
+        let (_, registration) = world.open(rm);
+        assert_eq!(resources(&registration), "a");
+    }
+
+    #[test]
     fn unregistered_connections_carry_no_requests() {
         let mut world = World::new(ClientOptions::default(), &[HERE]);
         let tm = world.link(Role::Tm, HERE);

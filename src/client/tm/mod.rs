@@ -8,7 +8,9 @@
 //! | `global` | a transaction, and the guard of who began it |
 //! | `template` | begin, run the application's code, end |
 //! | `hooks` | who is told |
+//! | `bypass` | when code runs without although it asks for one |
 
+mod bypass;
 mod global;
 mod hooks;
 mod options;
@@ -16,6 +18,8 @@ mod outcome;
 mod propagation;
 mod template;
 
+pub use bypass::DegradeCheck;
+pub(super) use bypass::{Bypass, probe};
 pub use global::{GlobalTx, TxGuard, TxRole};
 pub(super) use hooks::LogFailures;
 pub use hooks::{FailureHandler, TxHook};

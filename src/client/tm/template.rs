@@ -85,10 +85,13 @@ impl Seata {
         Fut: Future<Output = Result<T, E>>,
     {
         let present = context::current();
-        let tx = match options
-            .propagation
-            .plan(present.as_ref().map(GlobalTx::xid))
-        {
+        let plan = match self.inner.bypass.is_on() {
+            true => Plan::Without,
+            false => options
+                .propagation
+                .plan(present.as_ref().map(GlobalTx::xid)),
+        };
+        let tx = match plan {
             Plan::Launch => return self.launch(options, rule, code).await,
             Plan::Refuse(error) => {
                 return Err(GlobalTxError::NotBegun(Error::Propagation(error)));
@@ -122,6 +125,7 @@ impl Seata {
         let guard = match self.begin(options).await {
             Ok(guard) => guard,
             Err(error) => {
+                self.inner.bypass.failed();
                 self.inner.failures.on_begin_failure(&name, &error);
                 hooks.call(|hook| hook.after_completion(None));
                 return Err(GlobalTxError::NotBegun(error));
@@ -149,9 +153,15 @@ impl Seata {
         hooks.call(|hook| hook.before_commit(&tx));
         let outcome = guard.commit().await;
         match &outcome {
-            Outcome::Committed { .. } => hooks.call(|hook| hook.after_commit(&tx)),
+            Outcome::Committed { .. } => {
+                self.inner.bypass.succeeded();
+                hooks.call(|hook| hook.after_commit(&tx));
+            }
             Outcome::RolledBack { status, .. } => self.tell_of_rollback(&tx, *status),
-            Outcome::Unknown { xid, error } => self.inner.failures.on_commit_failure(xid, error),
+            Outcome::Unknown { xid, error } => {
+                self.inner.bypass.failed();
+                self.inner.failures.on_commit_failure(xid, error);
+            }
         }
         outcome.into_result()
     }
