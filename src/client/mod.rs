@@ -48,6 +48,8 @@ pub use metrics::Metrics;
 pub use options::{ClientOptions, GlobalTransactions, LoadBalance, RetryPolicy, Sending, Start};
 pub use registry::File;
 pub use rm::{LockQuery, NewBranch, Rm};
+#[cfg(feature = "sim")]
+pub(crate) use seata::Assembled;
 pub use seata::{Seata, SeataBuilder};
 pub use tm::{
     Decision, DegradeCheck, FailureHandler, GlobalTx, Outcome, Propagation, TxGuard, TxHook,

@@ -17,7 +17,7 @@ use super::registry::{File, check_addresses};
 use super::resource::BoxFuture;
 use super::ticket::{Ticket, ticket};
 use super::tm::{Bypass, FailureHandler, TxHook, probe};
-use super::wire::{Desk, Wire};
+use super::wire::{Desk, Wire, epoch_ms};
 use super::{ClientOptions, Error, GlobalTransactions, Rm, Start};
 use crate::net::{
     Clock, Config, ConnectOptions, Driver, Handle, Overflow, Reactor, SessionConfig, Workers,
@@ -222,7 +222,7 @@ impl SeataBuilder {
     }
 
     fn start(self) -> Result<Started, Error> {
-        let assembled = self.assemble(|config, wire| {
+        let assembled = self.assemble(epoch_ms, |config, wire| {
             Reactor::new(config, wire).map_err(|error| {
                 Error::Invalid(format!("the client's thread cannot start: {error}"))
             })
@@ -249,8 +249,9 @@ impl SeataBuilder {
     }
 
     /// Everything but the thread.
-    fn assemble<D: Driver, C: Clock>(
+    pub(crate) fn assemble<D: Driver, C: Clock>(
         self,
+        wall_ms: fn() -> u64,
         reactor: impl FnOnce(Config, Wire) -> Result<Reactor<Wire, D, C>, Error>,
     ) -> Result<Assembled<D, C>, Error> {
         let addresses = self.checked()?;
@@ -269,6 +270,7 @@ impl SeataBuilder {
             connect: self.connect,
             credentials: self.credentials,
             group: self.group,
+            wall_ms,
             handle: None,
             links: Default::default(),
             resources: Default::default(),
@@ -339,18 +341,18 @@ impl SeataBuilder {
 }
 
 /// A client that runs.
-struct Started {
-    seata: Seata,
-    background: Background,
+pub(crate) struct Started {
+    pub(crate) seata: Seata,
+    pub(crate) background: Background,
     ready: Option<Ticket<Result<(), Error>>>,
 }
 
 /// A client whose reactor nobody turns yet.
-struct Assembled<D: Driver, C: Clock> {
-    reactor: Reactor<Wire, D, C>,
-    started: Started,
-    inbox: Arc<Inbox>,
-    jobs: Arc<Jobs>,
+pub(crate) struct Assembled<D: Driver, C: Clock> {
+    pub(crate) reactor: Reactor<Wire, D, C>,
+    pub(crate) started: Started,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) jobs: Arc<Jobs>,
 }
 
 fn net_config(options: &ClientOptions) -> Config {

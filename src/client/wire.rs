@@ -46,6 +46,8 @@ pub(crate) struct Desk {
     pub(crate) connect: ConnectOptions,
     pub(crate) credentials: Credentials,
     pub(crate) group: String,
+    /// The wall clock, in ms since 1970.
+    pub(crate) wall_ms: fn() -> u64,
     pub(crate) handle: Option<Handle<Wire>>,
     pub(crate) links: BTreeMap<ConnectorId, LinkId>,
     pub(crate) resources: BTreeMap<(Text, BranchType), Arc<dyn Resource>>,
@@ -188,7 +190,9 @@ impl Desk {
             Event::Asked => {}
             Event::Opened(connector, session, local) => {
                 if let Some(link) = self.links.get(&connector).copied() {
-                    let extra = self.credentials.extra_data(&self.group, local, epoch_ms());
+                    let extra = self
+                        .credentials
+                        .extra_data(&self.group, local, (self.wall_ms)());
                     self.exchange.handle_open(now, link, session, extra);
                 }
             }
@@ -323,7 +327,7 @@ impl Desk {
 
 /// Milliseconds since 1970, for the signature of a registration.
 #[allow(clippy::disallowed_methods)] // the coordinator compares it with its own wall clock
-fn epoch_ms() -> u64 {
+pub(crate) fn epoch_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }

@@ -7,6 +7,7 @@
 //! | [`Network`], [`SimDriver`] | sockets below a reactor: [`net::Driver`](crate::net::Driver) over memory |
 //! | [`Faults`] | what goes wrong, and how often |
 //! | [`Plugs`] | byte connections of scripted peers |
+//! | `SimClient` | a client of coordinators on such sockets (feature `client`) |
 //! | [`SimServer`] | a coordinator's whole server on such sockets |
 //! | [`disk::SimDisk`] | a directory below a journal: what was not synced may be lost, sector by sector |
 //!
@@ -18,6 +19,8 @@
 //! Left out: name resolution, threads. Reactors in it run their lanes inline
 //! (`workers.threads = 0`); the driver then chooses their order and splits their batches. Follows network.md B-36.
 
+#[cfg(feature = "client")]
+mod client;
 mod clock;
 pub mod disk;
 mod fault;
@@ -29,6 +32,8 @@ mod server;
 mod transfer;
 mod wire;
 
+#[cfg(feature = "client")]
+pub use client::SimClient;
 pub use clock::SimClock;
 pub use fault::{Defect, Faults};
 pub use network::{Machine, Network, Progress, SimDriver, SimListener, SimStream};

@@ -2,6 +2,8 @@
 #![allow(unreachable_pub)] // each test file uses its part
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use seamio::client::resource::{BoxFuture, PhaseTwo, Resource};
 use seamio::client::{Background, ClientOptions, File, Seata, SeataBuilder, wait};
 use seamio::proto::status::{BranchStatus, BranchType};
-use seamio::tc::server::{Server, ServerConfig, ServerHandle};
+use seamio::tc::server::{Server, ServerConfig, ServerHandle, Stopped};
 
 /// Longer than anything takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Coordinator {
     pub address: SocketAddr,
     handle: ServerHandle,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Stopped>>,
 }
 
 impl Coordinator {
@@ -36,14 +38,45 @@ impl Coordinator {
     pub fn with(config: ServerConfig) -> Self {
         let server = Server::bind(config).expect("a free port");
         let (address, handle) = (server.address(), server.handle());
-        let thread = std::thread::spawn(move || {
-            server.run().expect("an orderly end");
-        });
+        let thread = std::thread::spawn(move || server.run().expect("an orderly end"));
         Self {
             address,
             handle,
             thread: Some(thread),
         }
+    }
+}
+
+impl Coordinator {
+    /// Stops it and says what it leaves undone.
+    pub fn stop(mut self) -> Stopped {
+        self.handle.drain(PATIENCE);
+        let thread = self.thread.take().expect("it runs");
+        thread.join().expect("no panic")
+    }
+}
+
+/// A directory that goes with the test.
+pub struct TestDir(PathBuf);
+
+impl TestDir {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("client-{}-{number}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&path).expect("a directory");
+        Self(path)
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+}
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -132,10 +132,10 @@ impl Exchange {
                     self.answered(now, session, id, message);
                 }
             }
-            Message::BranchCommit(end) => self.serve(now, session, head, Asked::Commit(end)),
-            Message::BranchRollback(end) => self.serve(now, session, head, Asked::Rollback(end)),
+            Message::BranchCommit(end) => self.serve(session, head, Asked::Commit(end)),
+            Message::BranchRollback(end) => self.serve(session, head, Asked::Rollback(end)),
             Message::UndoLogDelete(delete) => {
-                self.serve(now, session, head, Asked::DeleteUndoLog(delete));
+                self.serve(session, head, Asked::DeleteUndoLog(delete));
             }
             request if is_request(&request) => log::warn!(
                 "coordinator={} event=unexpected-request type={}",
@@ -290,14 +290,8 @@ impl Exchange {
         }
     }
 
-    fn serve(&mut self, now: Instant, session: SessionId, head: FrameHead, asked: Asked) {
+    fn serve(&mut self, session: SessionId, head: FrameHead, asked: Asked) {
         self.counters.phase_two.increment();
-        if self.is_closing() {
-            if let Some(answer) = asked.retry_later("the client is closing") {
-                self.push_send(now, session, Rpc::response_to(&head, answer));
-            }
-            return;
-        }
         self.serving += 1;
         self.outputs.push_back(Output::Serve {
             session,

@@ -41,7 +41,7 @@ impl Exchange {
                     sink,
                     place: Place::Paused,
                     asked: now,
-                    tries: 0,
+                    tries: 1,
                     sent: 0,
                     due: now,
                     until,
@@ -192,11 +192,14 @@ impl Exchange {
 
     /// A deadline of a request.
     pub(super) fn call_due(&mut self, now: Instant, id: CallId) {
-        let Some(call) = self.calls.get(&id) else {
+        let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
         match call.place {
-            Place::Paused => self.dispatch(now, id),
+            Place::Paused => {
+                call.tries += 1;
+                self.dispatch(now, id);
+            }
             Place::Parked => {
                 let why = self.roster.missing(call.request.role);
                 self.attempt_failed(now, id, Err(Error::Unreachable(why)));
@@ -249,7 +252,6 @@ impl Exchange {
         if call.sent == 0 && call.request.not_after.is_some_and(|at| now > at) {
             return self.finish(id, Err(Error::Expired));
         }
-        call.tries += 1;
         let (role, until) = (call.request.role, call.until);
         match self.choose(id, role) {
             Some(link) => self.send(now, id, link),
