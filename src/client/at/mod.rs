@@ -2,18 +2,24 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`comparison`] | whether rows may be undone |
 //! | [`image`] | rows before and after a statement, and what an undo log keeps of them |
 //! | [`java`] | how Java holds and writes values, for resources shared with Java clients |
+//! | [`lock_key`] | the rows of a branch, as the coordinator locks them |
 //! | [`meta`] | what a table looks like: columns, keys, JDBC type numbers |
 //! | [`statement`] | what a statement does to which rows, and the queries that read them |
+//! | [`undo_log`] | the content of `undo_log` rows |
 //! | [`value`] | what a column holds, without loss |
 //! | [`zone`] | the time zone of the Java clients |
 //!
 //! Follows client.md 3, 4 and 5.
 
+pub mod comparison;
 pub mod image;
 pub mod java;
+pub mod lock_key;
 pub mod meta;
 pub mod statement;
+pub mod undo_log;
 pub mod value;
 pub mod zone;

@@ -162,6 +162,9 @@ fn parse_offset(text: &str) -> Option<i32> {
     let mut seconds = 0;
     let mut unit = 3600;
     for part in rest.split(':') {
+        if unit == 0 {
+            return None;
+        }
         let digits = (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
         let number: i32 = part
             .parse()
@@ -170,7 +173,7 @@ fn parse_offset(text: &str) -> Option<i32> {
         seconds += number * unit;
         unit /= 60;
     }
-    (unit < 3600 && unit >= 0).then_some(sign * seconds)
+    Some(sign * seconds)
 }
 
 /// The tz database does not know the zone, or there is no tz database.

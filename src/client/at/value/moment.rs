@@ -490,7 +490,7 @@ mod tests {
             (Date::new(1582, 10, 15), GREGORIAN_FROM),
             (Date::new(1582, 10, 4), GREGORIAN_FROM - 1),
             (Date::new(1, 1, 1), -719_164),
-            (Date::new(1500, 2, 29), -171_654),
+            (Date::new(1500, 2, 29), -171_596),
         ] {
             assert_eq!(date.to_epoch_days_hybrid(), Some(days), "{date}");
             assert_eq!(Date::from_epoch_days_hybrid(days), date);
@@ -602,7 +602,7 @@ mod tests {
         assert_eq!(moment.to_string(), "1969-12-31 23:59:59.999999999");
         assert_eq!(moment.to_epoch(), Some((-1, 999_999_999)));
         let old = DateTime::from_epoch_hybrid(-62_135_769_600, 0);
-        assert_eq!(old.to_string(), "0001-01-03 00:00:00");
+        assert_eq!(old.to_string(), "0001-01-01 00:00:00");
         assert_eq!(old.to_epoch_hybrid(), Some((-62_135_769_600, 0)));
         let long = DateTime::new(Date::new(2024, 1, 1), Time::new(24, 0, 0, 0));
         assert_eq!(long.to_epoch(), None);
