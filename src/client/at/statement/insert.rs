@@ -358,7 +358,15 @@ impl Insert {
                     .cause(Cause::Key));
                 }
             };
-            if *source.get_or_insert(this) != this {
+            let (same, all) = match (source, this) {
+                (None, _) => (true, this),
+                (Some(KeySource::Given { parameter: a }), KeySource::Given { parameter: b }) => {
+                    (true, KeySource::Given { parameter: a && b })
+                }
+                (Some(before), _) => (before == this, this),
+            };
+            source = Some(all);
+            if !same {
                 return Err(Refused::new(
                     format!("its rows get their values of the key's column {name} in different ways"),
                     "insert the rows with given keys and those with counted ones in statements of their own",
@@ -428,7 +436,10 @@ impl Insert {
 /// Where a column of a key has its value from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeySource {
-    Given { parameter: bool },
+    /// By the statement; as parameters in all rows, or not in all.
+    Given {
+        parameter: bool,
+    },
     Counted,
 }
 

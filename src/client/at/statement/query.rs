@@ -59,6 +59,15 @@ pub(super) fn check_only_reads(source: &Source, span: Span) -> Result<(), Refuse
             "it is a query with a part that changes data (WITH … INSERT, UPDATE, DELETE)",
         )
     };
+    if source.is_word(span.from, "WITH") {
+        let verbs = [&changes[..], &["SELECT", "VALUES", "TABLE"]].concat();
+        let mut cursor = Cursor::within(source, span);
+        cursor.step();
+        cursor.clause(&verbs);
+        if cursor.is_any(&changes) {
+            return Err(changing());
+        }
+    }
     for at in span.from..span.to {
         let behind_bracket = at > span.from && source.is_symbol(at - 1, '(');
         // `replace(a, b, c)` is a function.
@@ -70,15 +79,6 @@ pub(super) fn check_only_reads(source: &Source, span: Span) -> Result<(), Refuse
             return Err(Refused::not_undoable(
                 "SELECT … INTO makes a table or a file",
             ));
-        }
-    }
-    if source.is_word(span.from, "WITH") {
-        let verbs = [&changes[..], &["SELECT", "VALUES", "TABLE"]].concat();
-        let mut cursor = Cursor::within(source, span);
-        cursor.step();
-        cursor.clause(&verbs);
-        if cursor.is_any(&changes) {
-            return Err(changing());
         }
     }
     Ok(())
