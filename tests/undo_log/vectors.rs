@@ -12,12 +12,12 @@ use seamio::client::at::zone::Zone;
 use serde_json::Value as Json;
 
 /// One executed case.
-pub struct Case {
-    pub json: Json,
+pub(crate) struct Case {
+    pub(crate) json: Json,
 }
 
 /// The cases that are kept here.
-pub fn kept() -> Vec<Case> {
+pub(crate) fn kept() -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/undo_log/vectors.json.zst");
     let compressed = std::fs::read(path).expect("the kept cases");
     let text = zstd::stream::decode_all(compressed.as_slice()).expect("a Zstandard frame");
@@ -25,7 +25,7 @@ pub fn kept() -> Vec<Case> {
 }
 
 /// All recorded cases, where the environment says where they are.
-pub fn recorded() -> Option<Vec<Case>> {
+pub(crate) fn recorded() -> Option<Vec<Case>> {
     let folder = PathBuf::from(std::env::var_os("SEAMIO_VECTORS")?);
     let path = folder.join("undo_log.json");
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -39,33 +39,45 @@ fn cases(text: &[u8]) -> Vec<Case> {
 }
 
 impl Case {
-    pub fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.json[name].as_str().unwrap_or_default()
     }
 
     /// What tells it from all others.
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         let parts = ["name", "source", "db", "driver", "config"].map(|part| self.text(part));
         parts.join(" | ")
     }
 
-    pub fn is_postgres(&self) -> bool {
+    pub(crate) fn is_postgres(&self) -> bool {
         self.text("db").starts_with("PostgreSQL")
     }
 
-    /// The Java client that wrote it; all ran in the same zone.
-    pub fn java(&self, zone: &Zone) -> Java {
+    /// The zone of the client that wrote it, and of the database's session; None where this system does not know it.
+    pub(crate) fn zone(&self) -> Option<Zone> {
+        self.text("jvm_time_zone").parse().ok()
+    }
+
+    /// Its offset in the years of the `TIMESTAMP` columns.
+    pub(crate) fn offset_s(&self) -> i64 {
+        if self.text("jvm_time_zone") == "UTC" {
+            0
+        } else {
+            28_800
+        }
+    }
+
+    /// Like the Java client that wrote it.
+    pub(crate) fn format(&self) -> Option<Format> {
         let source = self.text("source");
-        // The clients of version 1 write a class of the driver that they cannot read.
-        let local = ["mysql-connector-j-8.0.33"].contains(&self.text("driver"));
-        Java {
+        let java = Java {
             package: if source.ends_with("2.2.0") {
                 Package::OrgApacheSeata
             } else {
                 Package::IoSeata
             },
-            zone: zone.clone(),
-            date_time: if local {
+            zone: self.zone()?,
+            date_time: if self.text("driver") == "mysql-connector-j-8.0.33" {
                 DateTimeClass::LocalDateTime
             } else {
                 DateTimeClass::Timestamp
@@ -75,18 +87,16 @@ impl Case {
             } else {
                 TimestampForm::Shortest
             },
-        }
-    }
-
-    pub fn format(&self, zone: &Zone) -> Format {
-        Format {
-            java: self.java(zone),
+        };
+        Some(Format {
+            java,
+            compress_above_bytes: usize::MAX,
             ..Format::default()
-        }
+        })
     }
 
     /// The undo logs of its branches.
-    pub fn undo_logs(&self) -> Vec<UndoLog> {
+    pub(crate) fn undo_logs(&self) -> Vec<UndoLog> {
         let more = self.json["more_branches"].as_array();
         let more = more.into_iter().flatten().map(|branch| &branch["undo"]);
         let all = std::iter::once(&self.json["undo"]).chain(more);
@@ -97,17 +107,19 @@ impl Case {
 }
 
 /// A row of `undo_log`.
-pub struct UndoLog {
-    pub context: String,
-    pub content: Vec<u8>,
-    pub xid: String,
-    pub branch_id: i64,
+pub(crate) struct UndoLog {
+    pub(crate) context: String,
+    pub(crate) content: Vec<u8>,
+    pub(crate) xid: String,
+    pub(crate) branch_id: i64,
+    /// 1 where it only says that its transaction is over.
+    pub(crate) log_status: i64,
 }
 
 impl UndoLog {
     fn of(json: &Json) -> UndoLog {
         let content = match json["rollback_info_hex"].as_str() {
-            Some(hex) => bytes(hex),
+            Some(hex) => bytes(hex).expect("hexadecimal digits"),
             None => json["rollback_info_text"]
                 .as_str()
                 .expect("content")
@@ -119,23 +131,21 @@ impl UndoLog {
             content,
             xid: json["xid"].as_str().expect("an xid").to_owned(),
             branch_id: json["branch_id"].as_i64().expect("a branch id"),
+            log_status: json["log_status"].as_i64().expect("a status"),
         }
     }
 
-    pub fn decoded(&self, format: &Format) -> Result<BranchUndoLog, Error> {
+    pub(crate) fn decoded(&self, format: &Format) -> Result<BranchUndoLog, Error> {
         decode(&Context::parse(&self.context)?, &self.content, format)
     }
 }
 
-/// The zone in which all clients ran.
-pub fn shanghai() -> Option<Zone> {
-    Zone::named("Asia/Shanghai").ok()
-}
-
-pub fn bytes(hex: &str) -> Vec<u8> {
-    let digit = |byte: u8| (byte as char).to_digit(16).expect("a digit") as u8;
-    hex.as_bytes()
-        .chunks(2)
-        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
-        .collect()
+/// The bytes of hexadecimal digits; None where there are others, as in values that were recorded in part.
+pub(crate) fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| Some((byte as char).to_digit(16)? as u8);
+    let pairs = hex.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect()
 }

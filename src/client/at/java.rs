@@ -3,7 +3,7 @@
 //! Classes depend on the JDBC driver. These are those of MySQL Connector/J and pgjdbc (client.md 13.2 to 13.4).
 
 use super::value::{Date, DateTime};
-use super::zone::{Repeated, Zone};
+use super::zone::{Api, Zone};
 
 /// What the Java clients of a resource look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +74,14 @@ impl Java {
     /// What `java.sql.Timestamp` holds for a date and time without a zone. None for what it cannot hold.
     pub(super) fn timestamp_of_local(&self, local: DateTime) -> Option<Instant> {
         let (seconds, nanos) = local.to_epoch_hybrid()?;
-        Some((self.zone.instant_of(seconds, Repeated::Second), nanos))
+        Some((self.zone.instant_of(seconds, Api::Util), nanos))
     }
 
     /// What `java.sql.Timestamp` holds for an instant in UTC. Drivers read the text that the database writes in the zone; before
     /// 1582-10-15 they take it for the Julian calendar, which the database does not use.
     pub(super) fn timestamp_of_utc(&self, utc: DateTime) -> Option<Instant> {
         let (seconds, nanos) = utc.to_epoch()?;
-        let local = DateTime::from_epoch(seconds + self.zone.offset_at(seconds), 0);
+        let local = DateTime::from_epoch(seconds + self.zone.offset_at(seconds, Api::Util), 0);
         let shift = local.to_epoch_hybrid()?.0 - local.to_epoch()?.0;
         Some((seconds + shift, nanos))
     }
@@ -89,7 +89,7 @@ impl Java {
     /// Both readings of a `java.sql.Timestamp`: in UTC, and in the zone.
     pub(super) fn readings(&self, instant: Instant) -> (DateTime, DateTime) {
         let (seconds, nanos) = instant;
-        let offset = self.zone.offset_at(seconds);
+        let offset = self.zone.offset_at(seconds, Api::Util);
         let local = DateTime::from_epoch_hybrid(seconds + offset, nanos);
         let utc = match local.to_epoch() {
             Some((local_s, _)) => DateTime::from_epoch(local_s - offset, nanos),
@@ -101,24 +101,24 @@ impl Java {
     /// What `java.time.LocalDateTime` is written as: the instant in the zone.
     pub(super) fn instant_of_local_date_time(&self, local: DateTime) -> Option<Instant> {
         let (seconds, nanos) = local.to_epoch()?;
-        Some((self.zone.instant_of(seconds, Repeated::First), nanos))
+        Some((self.zone.instant_of(seconds, Api::Time), nanos))
     }
 
     /// The `java.time.LocalDateTime` of an instant.
     pub(super) fn local_date_time(&self, instant: Instant) -> DateTime {
         let (seconds, nanos) = instant;
-        DateTime::from_epoch(seconds + self.zone.offset_at(seconds), nanos)
+        DateTime::from_epoch(seconds + self.zone.offset_at(seconds, Api::Time), nanos)
     }
 
     /// What `java.sql.Date` holds: seconds to midnight in the zone.
     pub(super) fn midnight_of(&self, date: Date) -> Option<i64> {
         let midnight = date.to_epoch_days_hybrid()? * 86_400;
-        Some(self.zone.instant_of(midnight, Repeated::Second))
+        Some(self.zone.instant_of(midnight, Api::Util))
     }
 
     /// The date of a `java.sql.Date`.
     pub(super) fn date_at(&self, instant_s: i64) -> Date {
-        let local = instant_s + self.zone.offset_at(instant_s);
+        let local = instant_s + self.zone.offset_at(instant_s, Api::Util);
         Date::from_epoch_days_hybrid(local.div_euclid(86_400))
     }
 }

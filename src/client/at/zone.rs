@@ -1,8 +1,7 @@
 //! The time zone of the Java virtual machines that share undo logs: Java holds dates and times without a zone as instants.
 //!
 //! It has to be the zone that every Java client of the resource runs in, or be UTC where there is none. Fixed offsets are exact. Named
-//! zones come from the system's tz database; before 1900 Java and that database may disagree by minutes in zones that changed
-//! their local mean time more than once.
+//! zones come from the system's tz database, as far as it agrees with the one that Java brings along.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,8 +15,14 @@ pub struct Zone(Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    Fixed { offset_s: i32 },
-    Named(TimeZone),
+    Fixed {
+        offset_s: i32,
+    },
+    Named {
+        zone: TimeZone,
+        /// Without daylight saving, as of today.
+        standard_s: i64,
+    },
 }
 
 impl Zone {
@@ -31,56 +36,67 @@ impl Zone {
 
     /// A zone of the tz database, like `Asia/Shanghai`.
     pub fn named(name: &str) -> Result<Zone, UnknownZone> {
-        TimeZone::get(name)
-            .map(|zone| Zone(Kind::Named(zone)))
-            .map_err(|error| UnknownZone {
-                name: name.to_owned(),
-                reason: error.to_string(),
-            })
+        let zone = TimeZone::get(name).map_err(|error| UnknownZone {
+            name: name.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let standard_s = SEASONS_S.map(|season| offset_of(&zone, season));
+        let standard_s = standard_s[0].min(standard_s[1]);
+        Ok(Zone(Kind::Named { zone, standard_s }))
     }
 
     /// Seconds east of Greenwich at an instant, in seconds after 1970-01-01 00:00:00 UTC.
-    pub(super) fn offset_at(&self, instant_s: i64) -> i64 {
+    pub(super) fn offset_at(&self, instant_s: i64, api: Api) -> i64 {
         match &self.0 {
             Kind::Fixed { offset_s } => i64::from(*offset_s),
-            Kind::Named(zone) => {
-                let instant = jiff::Timestamp::from_second(known(instant_s));
-                instant.map_or(0, |instant| i64::from(zone.to_offset(instant).seconds()))
+            Kind::Named { standard_s, .. } if api == Api::Util && instant_s < UTIL_FROM_S => {
+                *standard_s
             }
+            Kind::Named { zone, .. } => offset_of(zone, instant_s),
         }
     }
 
     /// The instant at which clocks show a time, both in seconds after 1970-01-01 00:00:00. A time that clocks skip counts on from
-    /// the offset before, as Java does.
-    pub(super) fn instant_of(&self, local_s: i64, repeated: Repeated) -> i64 {
-        let offset_s = match &self.0 {
-            Kind::Fixed { offset_s } => i64::from(*offset_s),
-            Kind::Named(zone) => {
-                let offset = match zone
-                    .to_ambiguous_timestamp(civil_time(known(local_s)))
-                    .offset()
-                {
-                    AmbiguousOffset::Unambiguous { offset } => offset,
-                    AmbiguousOffset::Gap { before, .. } => before,
-                    AmbiguousOffset::Fold { before, after } => match repeated {
-                        Repeated::First => before,
-                        Repeated::Second => after,
-                    },
-                };
-                i64::from(offset.seconds())
-            }
+    /// the offset before.
+    pub(super) fn instant_of(&self, local_s: i64, api: Api) -> i64 {
+        let (zone, standard_s) = match &self.0 {
+            Kind::Fixed { offset_s } => return local_s - i64::from(*offset_s),
+            Kind::Named { zone, standard_s } => (zone, *standard_s),
         };
-        local_s - offset_s
+        let offset = match zone
+            .to_ambiguous_timestamp(civil_time(known(local_s)))
+            .offset()
+        {
+            AmbiguousOffset::Unambiguous { offset } => offset,
+            AmbiguousOffset::Gap { before, .. } => before,
+            AmbiguousOffset::Fold { before, after } => match api {
+                Api::Util => after,
+                Api::Time => before,
+            },
+        };
+        let instant_s = local_s - i64::from(offset.seconds());
+        let before = instant_s.min(local_s - standard_s) < UTIL_FROM_S;
+        if api == Api::Util && before {
+            local_s - standard_s
+        } else {
+            instant_s
+        }
     }
 }
 
-/// Which instant a time means that clocks show twice.
+/// The two ways in which Java knows zones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeated {
-    /// The first, as `java.time` has it.
-    First,
-    /// The second, as `java.util.Calendar` has it.
-    Second,
+pub(super) enum Api {
+    /// `java.util.Calendar`, behind the classes of `java.sql`: before 1900 each zone has its standard offset of today, and a time
+    /// that clocks show twice means the second.
+    Util,
+    /// `java.time`: offsets of all times, and the first.
+    Time,
+}
+
+fn offset_of(zone: &TimeZone, instant_s: i64) -> i64 {
+    let instant = jiff::Timestamp::from_second(known(instant_s));
+    instant.map_or(0, |instant| i64::from(zone.to_offset(instant).seconds()))
 }
 
 /// Moves a time into the years that the tz database's reader knows, by whole cycles of the calendar.
@@ -126,7 +142,9 @@ impl fmt::Display for Zone {
                     second => write!(f, ":{second:02}"),
                 }
             }
-            Kind::Named(zone) => f.write_str(zone.iana_name().unwrap_or("a zone without a name")),
+            Kind::Named { zone, .. } => {
+                f.write_str(zone.iana_name().unwrap_or("a zone without a name"))
+            }
         }
     }
 }
@@ -195,6 +213,10 @@ impl fmt::Display for UnknownZone {
 
 impl std::error::Error for UnknownZone {}
 
+/// 1900-01-01 00:00:00 UTC.
+const UTIL_FROM_S: i64 = -2_208_988_800;
+/// January and July of 2037, the last year that all tz databases write out.
+const SEASONS_S: [i64; 2] = [2_114_380_800, 2_130_019_200];
 const OFFSET_S_MAX: u32 = 18 * 3600;
 /// The year 9500 and the year -9500.
 const KNOWN_S_MAX: i64 = 237_600_000_000;
@@ -204,6 +226,7 @@ const SECONDS_PER_CYCLE: i64 = 146_097 * 86_400;
 
 #[cfg(test)]
 mod tests {
+    use super::super::value::DateTime;
     use super::*;
 
     #[test]
@@ -219,8 +242,10 @@ mod tests {
         ] {
             let zone: Zone = text.parse().unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(zone.to_string(), shown, "{text}");
-            assert_eq!(zone.offset_at(0), offset, "{text}");
-            assert_eq!(zone.instant_of(offset, Repeated::First), 0, "{text}");
+            for api in [Api::Util, Api::Time] {
+                assert_eq!(zone.offset_at(0, api), offset, "{text}");
+                assert_eq!(zone.instant_of(offset, api), 0, "{text}");
+            }
         }
         for text in [
             "",
@@ -239,29 +264,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn named_zones_follow_their_clocks() {
-        let Ok(zone) = Zone::named("Asia/Shanghai") else {
+    fn shanghai() -> Option<Zone> {
+        let zone = Zone::named("Asia/Shanghai").ok();
+        if zone.is_none() {
             println!("skipped: this system has no tz database");
-            return;
-        };
+        }
+        zone
+    }
+
+    /// Each line is what a Java virtual machine answered.
+    #[test]
+    fn named_zones_are_those_of_java() {
+        let Some(zone) = shanghai() else { return };
         assert_eq!(zone.to_string(), "Asia/Shanghai");
-        assert_eq!(zone.offset_at(1_709_181_296), 28_800);
-        // Local mean time before 1901, summer time in 1986.
-        assert_eq!(zone.offset_at(-3_000_000_000), 29_143);
-        assert_eq!(zone.offset_at(521_000_000), 32_400);
-        // 1986-05-04 02:30 was skipped, 1986-09-14 01:30 came twice.
-        let skipped = 515_557_800;
-        assert_eq!(zone.instant_of(skipped, Repeated::First), skipped - 28_800);
-        let twice = 527_045_400;
-        assert_eq!(zone.instant_of(twice, Repeated::First), twice - 32_400);
-        assert_eq!(zone.instant_of(twice, Repeated::Second), twice - 28_800);
-        // Beyond the years of the tz database's reader.
+        for (instant, util, time) in [
+            (-62_135_596_800, 28_800, 29_143),
+            (-2_208_988_801, 28_800, 29_143),
+            (-2_208_988_800, 29_143, 29_143),
+            (-2_177_481_600, 28_800, 28_800),
+            (521_000_000, 32_400, 32_400),
+            (1_709_181_296, 28_800, 28_800),
+        ] {
+            assert_eq!(zone.offset_at(instant, Api::Util), util, "{instant}");
+            assert_eq!(zone.offset_at(instant, Api::Time), time, "{instant}");
+        }
+        for (local, util, time) in [
+            ("1986-05-04 02:30:00", 515_529_000, 515_529_000),
+            ("1986-09-14 00:30:00", 527_009_400, 527_009_400),
+            ("1986-09-14 01:30:00", 527_016_600, 527_013_000),
+            ("1900-01-01 00:00:00", -2_209_017_600, -2_209_017_943),
+            ("1900-01-01 08:03:00", -2_208_988_620, -2_208_988_963),
+            ("1900-01-01 08:05:42", -2_208_988_458, -2_208_988_801),
+            ("1900-01-01 08:05:43", -2_208_988_800, -2_208_988_800),
+            ("1900-06-01 00:00:00", -2_195_971_543, -2_195_971_543),
+            ("1900-12-31 23:57:00", -2_177_481_780, -2_177_482_123),
+            ("1901-01-01 00:00:00", -2_177_481_600, -2_177_481_600),
+        ] {
+            let moment: DateTime = local.parse().expect("a moment");
+            let (seconds, _) = moment.to_epoch().expect("a day");
+            assert_eq!(zone.instant_of(seconds, Api::Util), util, "{local}");
+            assert_eq!(zone.instant_of(seconds, Api::Time), time, "{local}");
+        }
+    }
+
+    #[test]
+    fn zones_have_offsets_in_all_years() {
+        let Some(zone) = shanghai() else { return };
         for year in [-20_000, 20_000, 290_000] {
             let local = (year - 1970) * 31_556_952;
-            let offset = local - zone.instant_of(local, Repeated::First);
+            let offset = local - zone.instant_of(local, Api::Time);
             assert_eq!(offset, if year < 0 { 29_143 } else { 28_800 }, "{year}");
-            assert_eq!(zone.offset_at(local), offset, "{year}");
+            assert_eq!(zone.offset_at(local, Api::Time), offset, "{year}");
         }
     }
 }

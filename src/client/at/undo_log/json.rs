@@ -122,30 +122,33 @@ fn write(json: &Json<'_>, out: &mut String) {
     }
 }
 
-/// Writes a text with its quotes, escaped as Jackson does: quote, backslash and control characters, nothing else.
+/// Writes a text with its quotes, escaped as Jackson does: quote, backslash, control characters, and as two escapes each what
+/// UTF-16 needs two units for.
 pub(super) fn write_text(text: &str, out: &mut String) {
     out.push('"');
     let mut written = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            0x08 => "\\b",
-            b'\t' => "\\t",
-            b'\n' => "\\n",
-            0x0C => "\\f",
-            b'\r' => "\\r",
-            0..=0x1F => "",
+    for (at, character) in text.char_indices() {
+        let escape = match character {
+            '"' => "\\\"",
+            '\\' => "\\\\",
+            '\u{8}' => "\\b",
+            '\t' => "\\t",
+            '\n' => "\\n",
+            '\u{C}' => "\\f",
+            '\r' => "\\r",
+            '\0'..='\u{1F}' | '\u{1_0000}'.. => "",
             _ => continue,
         };
         out.push_str(&text[written..at]);
-        written = at + 1;
+        written = at + character.len_utf8();
+        out.push_str(escape);
         if escape.is_empty() {
-            out.push_str("\\u00");
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        } else {
-            out.push_str(escape);
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                out.push_str("\\u");
+                for shift in [12, 8, 4, 0] {
+                    out.push(char::from(HEX[usize::from(*unit >> shift & 15)]));
+                }
+            }
         }
     }
     out.push_str(&text[written..]);
@@ -564,7 +567,7 @@ mod tests {
             "[]",
             "{}",
             r#"{"a":{"b":[1.50,-0,1E-30,0E-10,-1.0E300,100000000000000000000]},"c":""}"#,
-            r#""it's \"quoted\" \\ back\t\n\r\b\f\u0000\u001A 你好 😀""#,
+            r#""it's \"quoted\" \\ back\t\n\r\b\f\u0000\u001A 你好 \uD83D\uDE00""#,
         ] {
             assert_eq!(read(text, Grammar::Json).as_deref(), Ok(text));
         }
@@ -573,8 +576,8 @@ mod tests {
             Ok("[1,2]")
         );
         assert_eq!(
-            read(r#""\u4f60\ud83d\ude00\/""#, Grammar::Json).as_deref(),
-            Ok("\"你😀/\"")
+            read(r#""\u4f60😀\/""#, Grammar::Json).as_deref(),
+            Ok(r#""你\uD83D\uDE00/""#)
         );
         assert_eq!(
             read("\"\u{7f}\u{2028}\"", Grammar::Json).as_deref(),

@@ -13,6 +13,7 @@ use crate::client::at::java::{
     DateTimeClass, Instant, Java, TimestampForm, double_text, float_text,
 };
 use crate::client::at::value::{Array, Date, DateTime, Interval, PgObject, Time, Value, uuid_text};
+use crate::client::at::zone::Api;
 
 /// Writes a document as the Java client does.
 pub(in super::super) fn write(log: &BranchUndoLog, java: &Java) -> String {
@@ -156,7 +157,7 @@ impl Writer<'_> {
                 }
             }
             Value::TimeTz { time, offset_s } => {
-                let shift = self.java.zone.offset_at(0) - i64::from(*offset_s);
+                let shift = self.java.zone.offset_at(0, Api::Util) - i64::from(*offset_s);
                 let shifted = time.nanos.wrapping_add(shift * 1_000_000_000);
                 self.time(Time {
                     nanos: shifted.rem_euclid(86_400 * 1_000_000_000),
