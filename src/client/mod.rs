@@ -32,7 +32,6 @@ mod registry;
 pub mod resource;
 mod rm;
 mod seata;
-mod sha256;
 mod ticket;
 mod tm;
 mod wire;

@@ -1,8 +1,9 @@
 //! Which of several coordinators is asked (client.md 1.5). Pure: candidates in, one of them out.
 
+use sha2::{Digest, Sha256};
+
 use super::chance::Chance;
 use crate::client::LoadBalance;
-use crate::client::sha256;
 
 /// A coordinator that can be asked.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +86,7 @@ fn on_ring(candidates: &[Candidate<'_>], key: &str, virtual_nodes: u32) -> usize
 }
 
 fn point(text: &str) -> u64 {
-    let digest = sha256::digest(text.as_bytes());
+    let digest = Sha256::digest(text.as_bytes());
     digest[..8]
         .iter()
         .fold(0, |all, byte| all << 8 | u64::from(*byte))
