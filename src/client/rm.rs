@@ -163,7 +163,9 @@ impl Rm {
     /// client.
     pub fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         let (sink, done) = ticket();
-        let timer = self.inner.handle.after(pause, move || sink.send(()));
+        let timer = self.inner.handle.after(pause, move || {
+            let _ = sink.send(());
+        });
         Sleep {
             done,
             timer: Some(timer),

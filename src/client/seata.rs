@@ -455,10 +455,10 @@ impl Future for Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        let Some(mut ticket) = self.ticket.take() else {
+        let Some(ticket) = self.ticket.take() else {
             return;
         };
-        match ticket.try_take() {
+        match ticket.close() {
             // It came and nobody took it: a transaction that nobody knows is rolled back.
             Some(Ok(reply)) => {
                 if let Message::GlobalBeginResponse(begin) = reply.message

@@ -33,14 +33,21 @@ struct Slot<T> {
 enum State<T> {
     Waiting(Option<Waker>),
     Done(T),
+    /// No answer will come, or it has been taken.
     Gone,
+    /// Nobody waits any more.
+    Closed,
 }
 
 impl<T> Sink<T> {
-    /// Puts the answer and wakes whoever waits.
-    pub(crate) fn send(mut self, answer: T) {
-        if let Some(slot) = self.slot.take() {
-            slot.put(State::Done(answer));
+    /// Puts the answer and wakes whoever waits. Gives it back when nobody does: see [`Ticket::close`].
+    pub(crate) fn send(mut self, answer: T) -> Result<(), T> {
+        match self.slot.take() {
+            Some(slot) => match slot.put(State::Done(answer)) {
+                Some(State::Done(answer)) => Err(answer),
+                _ => Ok(()),
+            },
+            None => Ok(()),
         }
     }
 }
@@ -48,13 +55,24 @@ impl<T> Sink<T> {
 impl<T> Drop for Sink<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            slot.put(State::Gone);
+            let _ = slot.put(State::Gone);
         }
     }
 }
 
 impl<T> Ticket<T> {
+    /// Waits no more, and takes the answer if it has come. From now on [`Sink::send`] gives it back: one of the two sides
+    /// has it, whatever comes first.
+    pub(crate) fn close(self) -> Option<T> {
+        let before = std::mem::replace(&mut *self.slot.lock(), State::Closed);
+        match before {
+            State::Done(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
     /// The answer, if it is there.
+    #[cfg(test)]
     pub(crate) fn try_take(&mut self) -> Option<T> {
         let mut state = self.slot.lock();
         match std::mem::replace(&mut *state, State::Gone) {
@@ -74,7 +92,7 @@ impl<T> Future for Ticket<T> {
         let mut state = self.slot.lock();
         match std::mem::replace(&mut *state, State::Gone) {
             State::Done(answer) => Poll::Ready(Some(answer)),
-            State::Gone => Poll::Ready(None),
+            State::Gone | State::Closed => Poll::Ready(None),
             State::Waiting(waker) => {
                 let waker = match waker {
                     Some(waker) if waker.will_wake(cx.waker()) => waker,
@@ -88,13 +106,18 @@ impl<T> Future for Ticket<T> {
 }
 
 impl<T> Slot<T> {
-    fn put(&self, answer: State<T>) {
+    /// Gives back what is put where nobody waits.
+    fn put(&self, answer: State<T>) -> Option<State<T>> {
         let mut state = self.lock();
+        if matches!(*state, State::Closed) {
+            return Some(answer);
+        }
         let before = std::mem::replace(&mut *state, answer);
         drop(state);
         if let State::Waiting(Some(waker)) = before {
             waker.wake();
         }
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -110,11 +133,11 @@ mod tests {
     #[test]
     fn the_answer_comes_before_or_after_the_wait() {
         let (sink, waiting) = ticket();
-        sink.send(1);
+        assert_eq!(sink.send(1), Ok(()));
         assert_eq!(wait(waiting), Some(1));
         let (sink, waiting) = ticket();
         let other = std::thread::spawn(move || wait(waiting));
-        sink.send(2);
+        assert_eq!(sink.send(2), Ok(()));
         assert_eq!(other.join().expect("no panic"), Some(2));
     }
 
@@ -126,10 +149,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_on_one_side_whatever_comes_first() {
+        let (sink, waiting) = ticket();
+        assert_eq!(sink.send(1), Ok(()));
+        assert_eq!(waiting.close(), Some(1));
+        let (sink, waiting) = ticket();
+        assert_eq!(waiting.close(), None);
+        assert_eq!(sink.send(2), Err(2));
+    }
+
+    #[test]
     fn an_answer_can_be_taken_without_waiting_once() {
         let (sink, mut waiting) = ticket();
         assert_eq!(waiting.try_take(), None);
-        sink.send(3);
+        assert_eq!(sink.send(3), Ok(()));
         assert_eq!(waiting.try_take(), Some(3));
         assert_eq!(waiting.try_take(), None);
     }

@@ -228,7 +228,7 @@ impl Desk {
                 let key = (Text::from(resource.id()), resource.branch_type());
                 if self.resources.contains_key(&key) {
                     let what = format!("the resource {} is registered already", key.0);
-                    return sink.send(Err(super::Error::Invalid(what)));
+                    return drop(sink.send(Err(super::Error::Invalid(what))));
                 }
                 exchange.handle_resource(now, key.0.clone(), sink);
                 self.resources.insert(key, resource);
@@ -268,8 +268,12 @@ impl Desk {
                 }
             }
             Output::Abort { session } => out.abort(session),
-            Output::Answer { sink, answer } => sink.send(answer),
-            Output::Done { sink, result } => sink.send(result),
+            Output::Answer { sink, answer } => {
+                if let Err(answer) = sink.send(answer) {
+                    self.exchange.handle_unclaimed(now, answer);
+                }
+            }
+            Output::Done { sink, result } => drop(sink.send(result)),
             Output::Serve {
                 session,
                 head,

@@ -34,7 +34,7 @@ impl Slow {
         let at = started.iter().position(|(other, _)| *other == branch);
         let (_, sink) = started.remove(at.expect("it is at work"));
         drop(started);
-        sink.send(status);
+        sink.send(status).expect("it waits");
     }
 }
 
@@ -265,13 +265,13 @@ fn what_a_resource_spawns_runs_beside() {
     let (go, gone) = ticket::<()>();
     scene.jobs.spawn(Box::pin(async move {
         gone.await;
-        sink.send(1);
+        let _ = sink.send(1);
     }));
     let _ = scene.poll();
     scene.commit("x", 1).expect("room");
     let _ = scene.poll();
     assert_eq!(scene.slow.at_work(), [1], "it takes no place");
-    go.send(());
+    go.send(()).expect("it waits");
     let _ = scene.poll();
     assert_eq!(crate::client::wait(told), Some(1));
 }

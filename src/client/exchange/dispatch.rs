@@ -78,6 +78,18 @@ impl Exchange {
         }
     }
 
+    /// An answer that came at the moment its caller went away: a transaction that nobody knows is rolled back.
+    pub(crate) fn handle_unclaimed(&mut self, now: Instant, answer: Answer) {
+        if let Ok(reply) = answer
+            && let Message::GlobalBeginResponse(begin) = reply.message
+            && begin.result == TxResult::Success
+        {
+            log::info!("xid={} event=begin-abandoned", begin.xid);
+            let rollback = self.own_rollback(begin.xid);
+            self.ask_detached(now, rollback);
+        }
+    }
+
     /// A message could not be written: it fits neither the format nor the limits.
     pub(crate) fn handle_unsent(&mut self, message: i32, why: &str) {
         let ids = self.merges.unsent(message).unwrap_or_else(|| vec![message]);

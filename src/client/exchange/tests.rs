@@ -79,8 +79,12 @@ impl World {
                 Output::Disconnect { link } => self.disconnected.push(link),
                 Output::Send { session, rpc, .. } => self.sent.push((session, rpc)),
                 Output::Abort { session } => self.aborted.push(session),
-                Output::Answer { sink, answer } => sink.send(answer),
-                Output::Done { sink, result } => sink.send(result),
+                Output::Answer { sink, answer } => {
+                    if let Err(answer) = sink.send(answer) {
+                        self.exchange.handle_unclaimed(self.now, answer);
+                    }
+                }
+                Output::Done { sink, result } => drop(sink.send(result)),
                 Output::Serve {
                     session,
                     head,
@@ -1019,6 +1023,20 @@ mod forgetting {
         let done = ended(TxResult::Success, GlobalStatus::Rollbacked);
         world.receive(session, rpc.id, Message::GlobalRollbackResponse(done));
         world.assert_empty();
+    }
+
+    /// Found by dropping begins in a loop: the answer came between the caller's last look and its word to forget the request,
+    /// and the transaction lived until its timeout.
+    #[test]
+    fn a_begin_answered_while_its_caller_goes_away_is_rolled_back() {
+        let mut world = World::connected(ClientOptions::default(), &[HERE]);
+        let (id, waiting) = world.ask(begin());
+        let (session, rpc) = world.only_sent();
+        assert!(waiting.close().is_none(), "it has not come yet");
+        world.receive(session, rpc.id, begun(XID));
+        world.forget(id);
+        let (_, rpc) = world.only_sent();
+        assert!(is_rollback_of(&rpc, XID));
     }
 
     #[test]
