@@ -36,6 +36,18 @@ fn is_committed(seata: &Seata, xid: &Text) -> bool {
     panic!("{xid} is not decided");
 }
 
+/// Asks until the second phase is done too.
+fn await_end(seata: &Seata, xid: &Text) {
+    let tx = seata.join(xid.clone());
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        if wait(tx.status()) == Ok(GlobalStatus::Finished) {
+            return;
+        }
+        wait(seata.rm().sleep(Duration::from_millis(10)));
+    }
+    panic!("{xid} does not end");
+}
+
 #[test]
 fn a_panic_rolls_back_and_leaves_no_trace() {
     let tc = Coordinator::start();
@@ -112,6 +124,8 @@ fn dropped_at_any_await_point_it_leaves_nothing_or_rolls_back() {
             continue;
         };
         let committed = is_committed(&seata, &xid);
+        // A client that is closed is asked nothing any more.
+        await_end(&seata, &xid);
         match done {
             Some(done) => {
                 done.expect("nobody else holds the row");

@@ -12,7 +12,9 @@ use seamio::proto::message::{
 use seamio::proto::status::{BranchType, ExceptionCode, GlobalStatus};
 use seamio::tc::server::{ServerConfig, StoreChoice};
 
-use crate::fixture::{Asked, Coordinator, Ledger, TestDir, builder, connect, options, run};
+use crate::fixture::{
+    Asked, Coordinator, HeldPort, Ledger, TestDir, builder, connect, options, run,
+};
 use crate::script::{Reaction, Script};
 
 fn branch(xid: &Text) -> NewBranch {
@@ -33,8 +35,9 @@ fn a_coordinator_that_comes_back_finds_everything_registered_again() {
         store: StoreChoice::Journal(dir.path()),
         ..ServerConfig::default()
     };
-    let tc = Coordinator::with(config(([127, 0, 0, 1], 0).into()));
-    let address = tc.address;
+    let held = HeldPort::new();
+    let address = held.address;
+    let tc = Coordinator::with(config(address));
     let seata = connect(builder(&[address]));
     let rm = seata.rm();
     let ledger = Ledger::new("db", BranchType::At);
@@ -56,9 +59,8 @@ fn a_coordinator_that_comes_back_finds_everything_registered_again() {
 
 #[test]
 fn nobody_there_is_an_error_at_once_or_later() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("bound");
-    drop(free);
+    let nobody = HeldPort::new();
+    let address = nobody.address;
     let error = wait(builder(&[address]).build())
         .map(|_| ())
         .expect_err("nobody");

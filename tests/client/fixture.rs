@@ -14,7 +14,7 @@ use seamio::proto::status::{BranchStatus, BranchType};
 use seamio::tc::server::{Server, ServerConfig, ServerHandle, Stopped};
 
 /// Longer than anything takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A coordinator with a memory store, stopped when dropped.
 pub struct Coordinator {
@@ -53,6 +53,28 @@ impl Coordinator {
         self.handle.drain(PATIENCE);
         let thread = self.thread.take().expect("it runs");
         thread.join().expect("no panic")
+    }
+}
+
+/// An address that nobody gets by chance while this lives: a coordinator that asks for it by number does, also again.
+pub struct HeldPort {
+    _socket: socket2::Socket,
+    pub address: SocketAddr,
+}
+
+impl HeldPort {
+    pub fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        // Bound and not listening, it stands in nobody's way who says the same.
+        socket.set_reuse_address(true).expect("an option");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        socket.bind(&any.into()).expect("a port");
+        let address = socket.local_addr().expect("bound").as_socket();
+        Self {
+            _socket: socket,
+            address: address.expect("an internet address"),
+        }
     }
 }
 
@@ -97,10 +119,11 @@ pub fn builder(addresses: &[SocketAddr]) -> SeataBuilder {
         .options(options())
 }
 
-/// Shorter times than the defaults where tests would wait for them.
+/// Another patience than the default's where a busy machine could wear it out.
 pub fn options() -> ClientOptions {
     ClientOptions {
         seed: 1,
+        connection_patience: PATIENCE,
         ..ClientOptions::default()
     }
 }
