@@ -46,6 +46,13 @@ impl<F: Future> Future for Scope<F> {
     }
 }
 
+/// Runs code without futures in a global transaction, or in none.
+#[cfg(feature = "tower")]
+pub(super) fn entered<T>(tx: Option<GlobalTx>, code: impl FnOnce() -> T) -> T {
+    let _entered = Entered::new(tx);
+    code()
+}
+
 /// Code without futures in a global transaction, until it is dropped.
 struct Entered {
     outer: Option<GlobalTx>,

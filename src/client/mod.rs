@@ -6,6 +6,7 @@
 //! | [`GlobalTx`], [`TxGuard`], [`Seata::transaction`] | TM: begin, commit, roll back |
 //! | [`Rm`] | RM: resources, branches, lock queries |
 //! | [`HeaderCarrier`], [`Incoming`] | the way of a transaction from service to service |
+//! | `tower` | layers that do so for HTTP servers and clients (feature `tower`) |
 //! | [`resource`] | what a resource manager offers the coordinator, and what it is asked to do |
 //! | [`Background`] | the future in which second phases run; the host spawns it |
 //! | `at` | local transactions on the host's own connections that can be undone (features `mysql`, `postgres`, `sqlite`) |
@@ -34,6 +35,8 @@ mod rm;
 mod seata;
 mod ticket;
 mod tm;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod wire;
 
 pub use background::Background;

@@ -5,4 +5,5 @@ mod endings;
 mod failures;
 mod fixture;
 mod script;
+mod simulated;
 mod transactions;
