@@ -73,6 +73,29 @@ fn records_of_a_journal() {
     run("journal_records", targets::journal_records, batches);
 }
 
+#[cfg(feature = "sql")]
+#[test]
+fn statements() {
+    let statements = [
+        "UPDATE stock SET qty = qty - ? WHERE id = ? ORDER BY id LIMIT ?",
+        "UPDATE stock AS s SET s.qty = ?, sku = 'a?''b' WHERE s.id IN (?, 7) -- why?",
+        "UPDATE stock SET (qty, sku) = ($1, $$ ' $$) WHERE id = $2 RETURNING *",
+        "UPDATE stock a JOIN stock b ON a.id = ? SET a.qty = ?, b.qty = 2 WHERE b.id = ?",
+        "DELETE FROM `stock` WHERE id BETWEEN ? AND ? /* all? */;",
+        "INSERT INTO stock (id, sku) VALUES (?, ?), (NULL, DEFAULT), (-1, x'00')",
+        "INSERT INTO stock (id, sku) VALUES (?1, ?2) ON CONFLICT (sku) DO UPDATE SET qty = 1",
+        "INSERT stock SET id = ?, qty = lower(?) ON DUPLICATE KEY UPDATE qty = VALUES(qty) + ?",
+        "INSERT INTO stock DEFAULT VALUES RETURNING id",
+        "SELECT ?, qty FROM stock WHERE id = ? FOR UPDATE",
+        "WITH a AS (SELECT 1) SELECT * FROM a WHERE \"b\" = [c]",
+        "ROLLBACK TO SAVEPOINT a",
+    ];
+    let corpus = statements
+        .iter()
+        .flat_map(|sql| [0, 1, 2, 128].map(|choice: u8| [&[choice], sql.as_bytes()].concat()));
+    run("statement", targets::statement, corpus.collect());
+}
+
 /// The journal of a random history.
 fn journal(seed: u64) -> SimDisk {
     let disk = SimDisk::new(seed);

@@ -8,8 +8,10 @@
 //! | [`encryption`] | who wants connections encrypted, or rotates certificates |
 //! | [`websocket`] | who speaks WebSocket |
 //! | [`from_getty`] | who used getty and looks for what it had |
+//! | [`at_statements`] | who runs SQL inside AT branches |
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 
+pub mod at_statements;
 pub mod encryption;
 pub mod from_getty;
 pub mod guarantees;

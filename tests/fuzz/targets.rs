@@ -86,6 +86,96 @@ pub fn journal_records(data: &[u8]) {
     let _ = read_records(data);
 }
 
+/// A database, a way to bind, and a statement. Whatever the text, it is read or refused; and what is derived from a change of
+/// rows is a query, which can be read in its turn.
+#[cfg(feature = "sql")]
+pub fn statement(data: &[u8]) {
+    use seamio::client::at::statement::{
+        Dialect, ImageColumns, Parameters, Returning, Statement, TableName,
+    };
+    let Some((choice, sql)) = data.split_first() else {
+        return;
+    };
+    let dialects = [Dialect::MySql, Dialect::Postgres, Dialect::Sqlite];
+    let dialect = dialects[usize::from(*choice) % dialects.len()];
+    let parameters = [Parameters::Whole, Parameters::Picked][usize::from(*choice >> 7)];
+    let sql = String::from_utf8_lossy(sql);
+    let _ = TableName::parse(&sql, dialect);
+    let Ok(statement) = Statement::recognise(&sql, dialect) else {
+        return;
+    };
+    let meta = table();
+    let columns = ImageColumns::Written;
+    let mut queries = Vec::new();
+    match &statement {
+        Statement::PassThrough | Statement::Savepoint(_) => {}
+        Statement::SelectForUpdate(select) => queries.extend(select.keys(&meta, parameters)),
+        Statement::Insert(insert) => {
+            for returning in [Returning::Supported, Returning::Unsupported] {
+                let _ = insert.plan(&meta, returning, columns, parameters);
+            }
+            queries.extend(insert.counted(&meta, &[0], 1, 1, parameters));
+        }
+        Statement::Upsert(upsert) => {
+            queries.extend(upsert.plan(&meta, parameters).map(|plan| plan.probe));
+        }
+        Statement::Update(update) => {
+            let before = update.before(&meta, columns, parameters);
+            queries.extend(before.map(|before| before.query));
+        }
+        Statement::UpdateJoin(update) => {
+            let metas = vec![&meta; statement.tables().len()];
+            let before = update.before(&metas, columns, parameters);
+            queries.extend(before.into_iter().flatten().map(|image| image.before.query));
+        }
+        Statement::Delete(delete) => {
+            queries.extend(delete.before(&meta, parameters).map(|before| before.query));
+        }
+    }
+    for query in queries {
+        match Statement::recognise(&query.sql, dialect) {
+            Ok(Statement::PassThrough | Statement::SelectForUpdate(_)) => {}
+            // A join, say, is not read again as a query that locks rows of one table.
+            Err(_) => assert!(query.sql.starts_with("SELECT "), "{sql}: {}", query.sql),
+            Ok(other) => panic!("{sql} became {}: {other:?}", query.sql),
+        }
+    }
+}
+
+/// The table that the statements of the corpus are about.
+#[cfg(feature = "sql")]
+fn table() -> seamio::client::at::meta::TableMeta {
+    use seamio::client::at::meta::{
+        ColumnMeta, ColumnSource, KeyKind, KeyMeta, Nullability, TableMeta,
+    };
+    let column = |name: &str, source| ColumnMeta {
+        name: name.to_owned(),
+        jdbc_type: 4,
+        type_name: "int4".to_owned(),
+        nullability: Nullability::Nullable,
+        default: None,
+        source,
+    };
+    let key = |name: &str, kind, columns: &[usize]| KeyMeta {
+        name: name.to_owned(),
+        kind,
+        columns: columns.to_vec(),
+    };
+    TableMeta {
+        schema: None,
+        name: "stock".to_owned(),
+        columns: vec![
+            column("id", ColumnSource::AutoIncrement),
+            column("sku", ColumnSource::Statement),
+            column("qty", ColumnSource::Statement),
+        ],
+        keys: vec![
+            key("PRIMARY", KeyKind::Primary, &[0]),
+            key("sku", KeyKind::Unique, &[1]),
+        ],
+    }
+}
+
 fn read(body: Bytes, table: ExceptionTable) -> Option<Message> {
     let head = FrameHead {
         kind: MessageKind::Request,

@@ -123,6 +123,11 @@ impl Insert {
         &self.table
     }
 
+    /// Whether the user asked for what was inserted.
+    pub fn returns_rows(&self) -> bool {
+        self.returning.is_some()
+    }
+
     /// Which columns its image has, and how the keys become known.
     ///
     /// # Errors

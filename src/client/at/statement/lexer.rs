@@ -161,9 +161,8 @@ impl Lexer<'_> {
         while self.at < self.bytes.len() {
             let byte = self.byte(0);
             self.at += 1;
-            if byte == b'\\' && backslash {
-                self.at += 1;
-            } else if byte == quote && self.byte(0) == quote {
+            let escapes = byte == b'\\' && backslash;
+            if escapes || (byte == quote && self.byte(0) == quote) {
                 self.at += 1;
             } else if byte == quote && !self.continues_text() {
                 return Ok(Kind::Text);

@@ -68,10 +68,13 @@ pub(super) fn check_only_reads(source: &Source, span: Span) -> Result<(), Refuse
             return Err(changing());
         }
     }
+    let mut depth = 0;
     for at in span.from..span.to {
-        let behind_bracket = at > span.from && source.is_symbol(at - 1, '(');
-        // `replace(a, b, c)` is a function.
-        if behind_bracket && source.is_any(at, &changes) && source.name(at + 1).is_some() {
+        depth += usize::from(source.is_symbol(at, '('));
+        depth -= usize::from(source.is_symbol(at, ')'));
+        // `replace(a, b, c)` is a function, FOR UPDATE a lock, and AS gives a name.
+        let verb = depth > 0 && source.is_any(at, &changes) && source.name(at + 1).is_some();
+        if verb && !source.is_any(at - 1, &["FOR", "KEY", "AS"]) {
             return Err(changing());
         }
         let variable = source.dialect() == Dialect::MySql && source.is_symbol(at + 1, '@');

@@ -45,7 +45,12 @@ impl Rows {
     ) -> Result<Self, Refused> {
         let mut condition = empty(cursor.at());
         if cursor.accept("WHERE") {
-            let stops = [&["ORDER", "LIMIT", "OFFSET", "FETCH"], ends].concat();
+            // To the others OFFSET and FETCH are names like any.
+            let first: &[&str] = match cursor.dialect() {
+                Dialect::Postgres => &["ORDER", "LIMIT", "OFFSET", "FETCH"],
+                Dialect::MySql | Dialect::Sqlite => &["ORDER", "LIMIT"],
+            };
+            let stops = [first, ends].concat();
             condition = cursor.clause(&stops);
             if condition.is_empty() {
                 return Err(cursor.unexpected("a condition"));

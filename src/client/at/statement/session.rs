@@ -38,7 +38,9 @@ pub(super) fn read(source: Source) -> Result<Statement, Refused> {
         "REPLACE" => Err(Refused::not_undoable(
             "REPLACE deletes the rows that are in the way without saying which",
         )),
-        "MERGE" => Err(Refused::not_undoable("MERGE is not read here")),
+        "MERGE" => Err(Refused::not_undoable(
+            "MERGE does not say which rows it changes",
+        )),
         "SAVEPOINT" | "RELEASE" | "ROLLBACK" => savepoint(cursor, dialect),
         "BEGIN" | "START" | "COMMIT" | "END" | "ABORT" | "XA" | "PREPARE" => Err(control(&verb)),
         "TRUNCATE" => Err(Refused::not_undoable("TRUNCATE keeps no image of the rows")),
@@ -105,6 +107,13 @@ fn savepoint(mut cursor: Cursor<'_>, dialect: Dialect) -> Result<Statement, Refu
 /// Settings of the session pass, but for those that change what statements mean or when they are committed.
 fn set(source: &Source) -> Result<Statement, Refused> {
     check_only_reads(source, source.all())?;
+    // MariaDB: SET STATEMENT … FOR and any statement.
+    if source.is_word(1, "STATEMENT") {
+        return Err(Refused::new(
+            "SET STATEMENT hides the statement that it sets something for",
+            "run the statement alone",
+        ));
+    }
     for at in 0..source.len() {
         let Some(name) = source.name(at) else {
             continue;

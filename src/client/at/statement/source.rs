@@ -249,6 +249,10 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    pub(super) fn dialect(&self) -> Dialect {
+        self.source.dialect()
+    }
+
     pub(super) fn is_end(&self) -> bool {
         self.at >= self.end
     }

@@ -177,16 +177,14 @@ impl Upsert {
             )
             .cause(Cause::Key)
         };
-        match self.insert.cell(listed, row, column) {
-            Some(cell) => match cell.kind {
-                CellKind::Null => return Ok(None),
-                CellKind::Literal | CellKind::Parameter => {
-                    return Ok(Some(Condition::cell(meta, column, dialect, cell)));
-                }
-                CellKind::Expression => return Err(untold("an expression")),
-                CellKind::Default => {}
-            },
-            None => {}
+        let cell = self.insert.cell(listed, row, column);
+        match cell.map(|cell| (cell, cell.kind)) {
+            Some((_, CellKind::Null)) => return Ok(None),
+            Some((cell, CellKind::Literal | CellKind::Parameter)) => {
+                return Ok(Some(Condition::cell(meta, column, dialect, cell)));
+            }
+            Some((_, CellKind::Expression)) => return Err(untold("an expression")),
+            Some((_, CellKind::Default)) | None => {}
         }
         let described = &meta.columns[column];
         match described.source {
@@ -207,7 +205,6 @@ impl Upsert {
 }
 
 /// Compares with the default, if that is a literal. The inner nothing is NULL.
-#[allow(clippy::option_option)]
 fn default_condition(
     meta: &TableMeta,
     column: usize,

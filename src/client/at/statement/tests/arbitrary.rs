@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::lexer::tokens;
+use super::super::lexer::{Kind, tokens};
 use super::super::{Binding, Dialect, ImageColumns, Parameters, Returning, Statement};
 use super::{ALL, stock};
 
@@ -92,14 +92,14 @@ fn check(sql: &str) {
         }
         if let Ok(statement) = Statement::recognise(sql, dialect) {
             for parameters in [Parameters::Whole, Parameters::Picked] {
-                derive(&statement, dialect, parameters);
+                derive(sql, &statement, dialect, parameters);
             }
         }
     }
 }
 
 /// Derives all there is. A query that takes the whole list needs exactly as many values as the statement.
-fn derive(statement: &Statement, dialect: Dialect, parameters: Parameters) {
+fn derive(sql: &str, statement: &Statement, dialect: Dialect, parameters: Parameters) {
     let meta = stock();
     let mut derived = Vec::new();
     match statement {
@@ -129,14 +129,22 @@ fn derive(statement: &Statement, dialect: Dialect, parameters: Parameters) {
         }
     }
     for query in derived {
-        let tokens = tokens(&query.sql, dialect).expect("a derived query can be read");
-        let marks = tokens
-            .iter()
-            .filter(|t| t.kind == super::super::lexer::Kind::Parameter);
-        if let (Dialect::MySql, Binding::Picked(positions)) = (dialect, &query.binding) {
-            assert_eq!(marks.count(), positions.len(), "{}", query.sql);
+        let marks = parameters_of(&query.sql, dialect);
+        match (dialect, &query.binding) {
+            (Dialect::MySql, Binding::Picked(positions)) => {
+                assert_eq!(marks, positions.len(), "{}", query.sql);
+            }
+            (Dialect::MySql, Binding::Whole) => {
+                assert_eq!(marks, parameters_of(sql, dialect), "{sql}: {}", query.sql);
+            }
+            (_, binding) => assert_eq!(*binding, Binding::Whole),
         }
     }
+}
+
+fn parameters_of(sql: &str, dialect: Dialect) -> usize {
+    let tokens = tokens(sql, dialect).unwrap_or_else(|refused| panic!("{sql}: {refused}"));
+    tokens.iter().filter(|t| t.kind == Kind::Parameter).count()
 }
 
 proptest! {

@@ -143,6 +143,16 @@ fn mysql_gives_every_parameter_a_place_or_picks_them() {
 }
 
 #[test]
+fn words_that_only_some_databases_reserve_are_names_elsewhere() {
+    for dialect in [MySql, Sqlite] {
+        let sql = "UPDATE stock SET qty = 1 WHERE offset = 2 AND fetch > stock.limit ORDER BY id";
+        let image = before(sql, dialect, &stock(), Parameters::Whole).expect("undoable");
+        let part = "WHERE (offset = 2 AND fetch > stock.limit) ORDER BY id";
+        assert!(image.query.sql.contains(part), "{}", image.query.sql);
+    }
+}
+
+#[test]
 fn a_list_that_cannot_be_taken_whole_is_said_to_be() {
     let sql = "DELETE FROM stock WHERE id > ? ORDER BY id LIMIT ? RETURNING ?";
     let image = before(sql, MySql, &stock(), Parameters::Whole).expect("undoable");

@@ -4,6 +4,7 @@ mod arbitrary;
 mod changes;
 mod inserts;
 mod lexing;
+mod manual;
 mod queries;
 mod refusals;
 mod second_reader;

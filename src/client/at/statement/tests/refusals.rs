@@ -101,6 +101,18 @@ fn statements_that_no_rollback_could_undo() {
         (MySql, "SET `sql_mode` = ''", "SQL_MODE"),
         (MySql, "SET GLOBAL max_connections = 1", "GLOBAL"),
         (MySql, "SET PASSWORD = 'x'", "PASSWORD"),
+        (
+            MySql,
+            "SET STATEMENT max_statement_time = 1 FOR DELETE FROM a",
+            "SET STATEMENT",
+        ),
+        (MySql, "ANALYZE DELETE FROM a", "ANALYZE"),
+        (
+            MySql,
+            "UPDATE a FOR PORTION OF p FROM 1 TO 2 SET x = 1",
+            "JOIN was expected",
+        ),
+        (MySql, "DELETE HISTORY FROM a", "several tables"),
         (MySql, "USE other", "USE"),
         (MySql, "LOCK TABLES a WRITE", "LOCK"),
         (MySql, "DO SLEEP(1)", "DO"),
@@ -128,6 +140,16 @@ fn statements_that_no_rollback_could_undo() {
         (
             Postgres,
             "SELECT * FROM (INSERT INTO a VALUES (1) RETURNING *) x",
+            "changes data",
+        ),
+        (
+            Postgres,
+            "WITH x AS (WITH y AS (SELECT 1) DELETE FROM a RETURNING *) SELECT 1",
+            "changes data",
+        ),
+        (
+            Postgres,
+            "SELECT * FROM (WITH RECURSIVE y AS (SELECT 1) SEARCH DEPTH FIRST BY c SET d UPDATE a SET b = 1 RETURNING *) x",
             "changes data",
         ),
         (Postgres, "COPY a FROM STDIN", "COPY"),
