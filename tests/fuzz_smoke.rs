@@ -11,6 +11,10 @@ mod history;
 #[allow(unreachable_pub)] // Public in the package of the fuzzer.
 #[path = "fuzz/targets.rs"]
 mod targets;
+#[cfg(feature = "sql")]
+#[allow(dead_code)] // Its other parts are for the tests of undo logs.
+#[path = "undo_log/vectors.rs"]
+mod undo_logs;
 #[allow(dead_code)] // The fields of the frames are for the conformance tests.
 #[path = "wire/vectors.rs"]
 mod vectors;
@@ -94,6 +98,42 @@ fn statements() {
         .iter()
         .flat_map(|sql| [0, 1, 2, 128].map(|choice: u8| [&[choice], sql.as_bytes()].concat()));
     run("statement", targets::statement, corpus.collect());
+}
+
+#[cfg(feature = "sql")]
+#[test]
+fn undo_logs_of_java_clients() {
+    use seamio::client::at::undo_log::{Format, Serializer, encode};
+    let dialects = ["jackson", "fastjson", "seamio-json"];
+    let containers = ["NONE", "GZIP", "ZIP", "BZIP2", "LZ4", "DEFLATER", "ZSTD"];
+    let mut corpus =
+        vec![b"\xFFserializer=jackson&compressorType=NONE&map=1024&subId=1,2,".to_vec()];
+    for case in undo_logs::kept() {
+        for log in case.undo_logs() {
+            let named = |names: &[&str]| {
+                let mut names = names.iter();
+                names.position(|name| log.context.contains(&format!("={name}")))
+            };
+            let (Some(container), Some(dialect)) = (named(&containers), named(&dialects)) else {
+                continue;
+            };
+            if log.content.len() > 3000 {
+                continue;
+            }
+            let kind = container * 3 + dialect;
+            corpus.push([&[kind as u8], log.content.as_slice()].concat());
+            let read = case.format().map(|format| log.decoded(&format));
+            if let Some(Ok(read)) = read {
+                let native = Format {
+                    serializer: Serializer::Native,
+                    ..Format::default()
+                };
+                let written = encode(&read, &native, None).expect("it was read");
+                corpus.push([&[2], written.content.as_slice()].concat());
+            }
+        }
+    }
+    run("undo_log", targets::undo_log, corpus);
 }
 
 /// The journal of a random history.

@@ -4,6 +4,8 @@
 //! the same functions on damaged real frames in every test run, with stable Rust.
 
 use bytes::{Bytes, BytesMut};
+#[cfg(feature = "sql")]
+use seamio::client::at::{image, java, undo_log, zone};
 use seamio::proto::EncodeError;
 use seamio::proto::codec::{COMPRESSOR_NONE, Rpc, SERIALIZER_SEATA, decode_message, encode_rpc};
 use seamio::proto::frame::{
@@ -174,6 +176,91 @@ fn table() -> seamio::client::at::meta::TableMeta {
             key("sku", KeyKind::Unique, &[1]),
         ],
     }
+}
+
+/// The content of a row of `undo_log`: a dialect and a container in the first byte. What can be read must have the same content when it
+/// is written and read again, in our dialect and in Java's; and it takes bounded memory.
+#[cfg(feature = "sql")]
+pub fn undo_log(data: &[u8]) {
+    use undo_log::{Compressor, Context, Error, Format, Serializer, decode, encode};
+    let Some((kind, content)) = data.split_first() else {
+        return;
+    };
+    if *kind >= 21 {
+        let text = String::from_utf8_lossy(content);
+        if let Ok(context) = Context::parse(&text)
+            && context.continues.is_none()
+        {
+            assert_eq!(Context::parse(&context.to_string()), Ok(context));
+        }
+        return;
+    }
+    let dialects = [
+        Serializer::Jackson,
+        Serializer::Fastjson,
+        Serializer::Native,
+    ];
+    let containers = [
+        Compressor::None,
+        Compressor::Gzip,
+        Compressor::Zip,
+        Compressor::Bzip2,
+        Compressor::Lz4,
+        Compressor::Deflater,
+        Compressor::Zstd,
+    ];
+    let context = Context {
+        serializer: Some(dialects[usize::from(kind % 3)].to_string()),
+        compressor: containers[usize::from(kind / 3)],
+        ..Context::default()
+    };
+    let java = java::Java {
+        zone: zone::Zone::fixed(28_800).expect("an offset"),
+        ..java::Java::default()
+    };
+    let format = Format {
+        java,
+        document_bytes_max: 1 << 20,
+        ..Format::default()
+    };
+    let Ok(log) = decode(&context, content, &format) else {
+        return;
+    };
+    for serializer in [Serializer::Native, Serializer::Jackson] {
+        let format = Format {
+            serializer,
+            ..format.clone()
+        };
+        let written = match encode(&log, &format, None) {
+            Ok(written) => written,
+            Err(Error::TooLarge { .. } | Error::TooLongForColumn { column: "xid", .. }) => continue,
+            Err(error) => panic!("an undo log that was read cannot be written: {error}"),
+        };
+        let again = decode(&written.context, &written.content, &format).expect("it was written");
+        assert!(same_content(&log, &again), "{log:?}\n{again:?}");
+    }
+}
+
+/// Classes may differ, such as that of a year, which is a date to Java.
+#[cfg(feature = "sql")]
+fn same_content(one: &image::BranchUndoLog, other: &image::BranchUndoLog) -> bool {
+    let fields = |log: &image::BranchUndoLog| {
+        let images = log
+            .items
+            .iter()
+            .flat_map(|item| [&item.before, &item.after]);
+        let fields = images
+            .flat_map(|image| &image.rows)
+            .flat_map(|row| &row.fields);
+        fields.cloned().collect::<Vec<_>>()
+    };
+    let (ours, others) = (fields(one), fields(other));
+    one.xid == other.xid
+        && ours.len() == others.len()
+        && ours
+            .iter()
+            .zip(&others)
+            .all(|(a, b)| a.name == b.name && a.value.same_as(&b.value))
 }
 
 fn read(body: Bytes, table: ExceptionTable) -> Option<Message> {

@@ -111,15 +111,23 @@ fn postgres(column: &Column<'_>, text: &str) -> Option<Value> {
         "_numeric" => array(2, "numeric", text, |text| {
             text.parse::<Decimal>().ok().map(Value::Decimal)
         })?,
-        "bpchar" | "char" | "name" | "text" | "varchar" | "mood" | "Mood2" => {
-            Value::Text(text.to_owned())
-        }
-        "bit" | "varbit" | "cidr" | "inet" | "int4range" | "json" | "jsonb" | "macaddr"
-        | "point" | "tsvector" | "pair" => Value::PgObject(PgObject {
-            type_name: column.type_name.to_owned(),
-            text: text.to_owned(),
-        }),
+        // A cast to text leaves out the blanks that fill a `char(n)`, and adds the mask of a single address.
+        "bpchar" => return None,
+        "inet" => pg_object(
+            "inet",
+            text.trim_end_matches("/32").trim_end_matches("/128"),
+        ),
+        "char" | "name" | "text" | "varchar" | "mood" | "Mood2" => Value::Text(text.to_owned()),
+        "bit" | "varbit" | "cidr" | "int4range" | "json" | "jsonb" | "macaddr" | "point"
+        | "tsvector" | "pair" => pg_object(column.type_name, text),
         _ => return None,
+    })
+}
+
+fn pg_object(type_name: &str, text: &str) -> Value {
+    Value::PgObject(PgObject {
+        type_name: type_name.to_owned(),
+        text: text.to_owned(),
     })
 }
 

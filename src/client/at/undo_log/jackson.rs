@@ -1,13 +1,4 @@
 //! The dialect `jackson` of the Java clients, both ways (client.md 4.4 and 13).
-//!
-//! # Values that Java holds with less than all
-//!
-//! A fraction of a `time`, the offset of a `timetz`, a `tinyint(1)` that is neither 0 nor 1, a time that clocks of the zone skip: Java's
-//! form of the value goes into the member `value`, where a Java client finds it, and the whole of it into a member `exact` beside it,
-//! which Java clients skip and our reader prefers.
-//!
-//! What Java cannot hold at all, such as MySQL's `0000-00-00` and times beyond a day, is written as an object of the class
-//! `seamio.Exact`. No Java client has it, so none can read such an undo log, and none can undo it wrongly.
 
 mod read;
 mod write;
@@ -45,6 +36,12 @@ mod jdbc {
     pub(super) const BLOB: i32 = 2004;
     pub(super) const CLOB: i32 = 2005;
     pub(super) const NCLOB: i32 = 2011;
+
+    /// Whether Jackson 2.9 writes a number that is none in a column of this type as this bare text.
+    pub(super) fn is_special(text: &str, jdbc_type: i32) -> bool {
+        matches!(text, "NaN" | "Infinity" | "-Infinity")
+            && matches!(jdbc_type, NUMERIC | DECIMAL | FLOAT | REAL | DOUBLE)
+    }
 }
 
 /// What Java holds for PostgreSQL's infinite dates and timestamps, in milliseconds.

@@ -12,6 +12,15 @@
 //! Writing goes through [`encode`] and [`pieces::split`], reading through [`Context::parse`], [`pieces::join`] and [`decode`]. Content
 //! comes from a table that others write to: whatever its bytes, reading ends with a document or an [`Error`], in bounded memory.
 //!
+//! # Values that Java holds in part, or not at all
+//!
+//! A fraction of a `time`, the offset of a `timetz`, a `tinyint(1)` that is neither 0 nor 1, a local time that clocks skip: Java's form of
+//! the value stands in the member `value`, where a Java client finds it, and the whole of it in a member `exact` beside it, which Java
+//! clients skip and we prefer. So we undo exactly what a Java client would undo in part, or call dirty.
+//!
+//! What Java cannot hold at all, such as MySQL's `0000-00-00` and times beyond a day, is written as an object of the class
+//! `seamio.Exact`. No Java client has it, so none can read such an undo log, and none can undo it wrongly.
+//!
 //! Follows client.md 4 and 13.5.
 
 mod compression;
@@ -284,3 +293,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::json::{Fault, Grammar, Json, Reader, write_text};
 use crate::client::at::image::{BranchUndoLog, Field, FieldKey, Image, Row, SqlType, UndoItem};
-use crate::client::at::value::{Array, Other, PgObject, Value, parse_uuid, uuid_text};
+use crate::client::at::value::{
+    Array, DIMENSIONS_MAX, Other, PgObject, Value, parse_uuid, uuid_text,
+};
 
 /// Writes a document.
 pub(super) fn write(log: &BranchUndoLog) -> String {
@@ -292,16 +294,24 @@ fn read_array(json: &Json<'_>) -> Result<Value, String> {
         .and_then(Json::as_number)
         .and_then(parse);
     let element_type = json.member("type").and_then(Json::as_text);
-    match (element_jdbc_type, element_type, json.member("v")) {
-        (Some(element_jdbc_type), Some(element_type), Some(Json::Array(elements))) => {
-            Ok(Value::Array(Array {
-                element_jdbc_type,
-                element_type: element_type.to_owned(),
-                elements: elements.iter().map(read_value).collect::<Result<_, _>>()?,
-            }))
-        }
-        _ => Err("an array without its type or its elements".to_owned()),
+    let (Some(element_jdbc_type), Some(element_type), Some(Json::Array(elements))) =
+        (element_jdbc_type, element_type, json.member("v"))
+    else {
+        return Err("an array without its type or its elements".to_owned());
+    };
+    bounded(Array {
+        element_jdbc_type,
+        element_type: element_type.to_owned(),
+        elements: elements.iter().map(read_value).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The array, unless it has more dimensions than any database has.
+pub(super) fn bounded(array: Array) -> Result<Value, String> {
+    if array.dimensions() > DIMENSIONS_MAX {
+        return Err(format!("an array of more than {DIMENSIONS_MAX} dimensions"));
     }
+    Ok(Value::Array(array))
 }
 
 fn parse<T: FromStr>(text: &str) -> Option<T> {

@@ -122,6 +122,20 @@ pub struct Other {
     pub json: String,
 }
 
+impl Array {
+    /// How many dimensions it has: 1, and more when elements are arrays.
+    pub fn dimensions(&self) -> usize {
+        let inner = self.elements.iter().filter_map(|element| match element {
+            Value::Array(inner) => Some(inner.dimensions()),
+            _ => None,
+        });
+        1 + inner.max().unwrap_or(0)
+    }
+}
+
+/// Dimensions that an array of PostgreSQL can have.
+pub const DIMENSIONS_MAX: usize = 6;
+
 impl Value {
     /// Whether both stand for the same content of a column: what the comparison before an undo asks (client.md 5.3).
     ///

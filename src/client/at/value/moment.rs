@@ -129,25 +129,14 @@ impl FromStr for Date {
             _ => {}
         }
         let parse = || {
-            let (negative, rest) = match text.strip_prefix('-') {
-                Some(rest) => (true, rest),
-                None => (false, text),
-            };
+            let (negative, rest) = signed(text);
             let mut parts = rest.split('-');
-            let year: i32 = digits(parts.next()?, 4..=7)?.try_into().ok()?;
-            let month = digits(parts.next()?, 1..=2)?
-                .try_into()
-                .ok()
-                .filter(|m| *m <= 12)?;
-            let day = digits(parts.next()?, 1..=2)?
-                .try_into()
-                .ok()
-                .filter(|d| *d <= 31)?;
-            let year = if negative { -year } else { year };
-            parts
-                .next()
-                .is_none()
-                .then_some(Date::new(year, month, day))
+            let year = i64::from(digits(parts.next()?, 4..=10)?);
+            let month = digits(parts.next()?, 1..=2)?.try_into().ok()?;
+            let day = digits(parts.next()?, 1..=2)?.try_into().ok()?;
+            let year = i32::try_from(if negative { -year } else { year }).ok()?;
+            let fine = month <= 12 && day <= 31 && parts.next().is_none();
+            fine.then_some(Date::new(year, month, day))
         };
         parse().ok_or(NotAMoment)
     }
@@ -177,7 +166,9 @@ impl Time {
 
     /// The same length below zero.
     pub const fn negated(self) -> Time {
-        Time { nanos: -self.nanos }
+        Time {
+            nanos: self.nanos.saturating_neg(),
+        }
     }
 
     /// Whole hours, without the sign.
@@ -231,21 +222,23 @@ impl FromStr for Time {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parse = || {
-            let (negative, rest) = match text.strip_prefix('-') {
-                Some(rest) => (true, rest),
-                None => (false, text),
-            };
+            let (negative, rest) = signed(text);
             let (rest, fraction) = rest.split_once('.').unwrap_or((rest, "0"));
             let nanos = digits(fraction, 1..=9)? * 10_u32.pow(9 - fraction.len() as u32);
             let mut parts = rest.split(':');
-            let hours = digits(parts.next()?, 1..=6)?;
+            let hours = digits(parts.next()?, 1..=7)?;
             let minutes = digits(parts.next()?, 1..=2).filter(|m| *m < 60)?;
             let seconds = digits(parts.next().unwrap_or("0"), 1..=2).filter(|s| *s < 60)?;
             if parts.next().is_some() {
                 return None;
             }
-            let time = Time::new(hours, minutes, seconds, nanos);
-            Some(if negative { time.negated() } else { time })
+            let seconds = i64::from(hours) * 3600 + i64::from(minutes) * 60 + i64::from(seconds);
+            let nanos = seconds
+                .checked_mul(NANOS_PER_SECOND)?
+                .checked_add(i64::from(nanos))?;
+            Some(Time {
+                nanos: if negative { -nanos } else { nanos },
+            })
         };
         parse().ok_or(NotAMoment)
     }
@@ -408,10 +401,7 @@ impl FromStr for Interval {
 
 /// Microseconds of a text like `-03:04:05.6`, over the whole range of 64 bits.
 fn micros(text: &str) -> Option<i64> {
-    let (negative, rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
+    let (negative, rest) = signed(text);
     let (rest, fraction) = rest.split_once('.').unwrap_or((rest, "0"));
     let fraction = i128::from(digits(fraction, 1..=6)? * 10_u32.pow(6 - fraction.len() as u32));
     let mut parts = rest.split(':');
@@ -420,6 +410,14 @@ fn micros(text: &str) -> Option<i64> {
     let seconds = i128::from(hours) * 3600 + i128::from(minutes) * 60 + i128::from(seconds);
     let micros = seconds * 1_000_000 + fraction;
     i64::try_from(if negative { -micros } else { micros }).ok()
+}
+
+/// Whether a minus stands in front, and what stands behind it.
+fn signed(text: &str) -> (bool, &str) {
+    match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    }
 }
 
 fn digits(text: &str, length: std::ops::RangeInclusive<usize>) -> Option<u32> {
@@ -578,6 +576,7 @@ mod tests {
             "12:34:56.1234567890",
             "--1:00",
             "9999999:00",
+            "12345678:00",
         ] {
             assert_eq!(text.parse::<Time>(), Err(NotAMoment), "{text}");
         }

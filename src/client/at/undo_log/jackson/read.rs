@@ -312,11 +312,11 @@ impl Document<'_> {
                 .ok_or_else(|| format!("{text:?} is no UUID")),
             element => self.value(element, jdbc_type),
         });
-        Ok(Value::Array(Array {
+        native::bounded(Array {
             element_jdbc_type: jdbc_type,
             element_type: type_name.to_owned(),
             elements: elements.collect::<Result<_, _>>()?,
-        }))
+        })
     }
 
     fn date(&self, ms: i64) -> Result<Value, String> {
@@ -436,17 +436,8 @@ fn big_integer(text: &str) -> Option<Value> {
 
 /// What Jackson 2.9 writes as a bare text.
 fn special_number(text: &str, jdbc_type: i32) -> Option<Value> {
-    let numeric = [
-        jdbc::NUMERIC,
-        jdbc::DECIMAL,
-        jdbc::FLOAT,
-        jdbc::REAL,
-        jdbc::DOUBLE,
-    ];
-    if !numeric.contains(&jdbc_type) || !matches!(text, "NaN" | "Infinity" | "-Infinity") {
-        return None;
-    }
-    text.parse().ok().map(Value::Double)
+    let special = Some(text).filter(|text| jdbc::is_special(text, jdbc_type))?;
+    special.parse().ok().map(Value::Double)
 }
 
 fn fastjson_number(text: &str, jdbc_type: i32) -> Option<Value> {

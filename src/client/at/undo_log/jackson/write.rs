@@ -144,7 +144,12 @@ impl Writer<'_> {
             Value::Text(text) if matches!(jdbc_type, jdbc::CLOB | jdbc::NCLOB) => {
                 self.quoted("javax.sql.rowset.serial.SerialClob", text);
             }
-            Value::Text(text) => write_text(text, &mut self.out),
+            Value::Text(text) => {
+                write_text(text, &mut self.out);
+                if jdbc::is_special(text, jdbc_type) {
+                    return Held::Part;
+                }
+            }
             Value::Bytes(bytes) => self.bytes(bytes, jdbc_type),
             Value::Date(date) => return self.date(*date),
             Value::Year(0) => return Held::Nothing,
@@ -172,7 +177,7 @@ impl Writer<'_> {
             Value::Interval(interval) => self.interval(interval),
             Value::PgObject(object) => self.pg_object(object),
             Value::Array(array) => return self.array(array),
-            Value::Other(other) => self.out.push_str(&other.json),
+            Value::Other(_) => return Held::Nothing,
         }
         Held::All
     }
@@ -192,10 +197,14 @@ impl Writer<'_> {
         let ms = match date {
             Date::INFINITY => INFINITY_MS,
             Date::NEG_INFINITY => NEG_INFINITY_MS,
-            _ => match self.java.midnight_of(date) {
-                Some(instant_s) if self.java.date_at(instant_s) == date => instant_s * 1000,
-                _ => return Held::Nothing,
-            },
+            _ => {
+                let midnight = self.java.midnight_of(date);
+                let midnight = midnight.filter(|instant_s| self.java.date_at(*instant_s) == date);
+                match midnight.and_then(|instant_s| instant_s.checked_mul(1000)) {
+                    Some(ms) if ms != INFINITY_MS && ms != NEG_INFINITY_MS => ms,
+                    _ => return Held::Nothing,
+                }
+            }
         };
         self.wrapped("java.sql.Date", ms);
         Held::All
@@ -234,14 +243,9 @@ impl Writer<'_> {
                 )
             }
         };
-        let Some(instant) = instant else {
-            return Held::Nothing;
-        };
-        self.instant(class, instant);
-        if read == Some(local) {
-            Held::All
-        } else {
-            Held::Part
+        match instant {
+            Some(instant) => self.instant(class, instant).min(held(read == Some(local))),
+            None => Held::Nothing,
         }
     }
 
@@ -252,23 +256,34 @@ impl Writer<'_> {
             _ => None,
         };
         if let Some(ms) = infinite {
-            self.instant("java.sql.Timestamp", (ms / 1000, 0));
+            self.milliseconds("java.sql.Timestamp", ms, 0);
             return Held::All;
         }
-        let Some(instant) = self.java.timestamp_of_utc(utc) else {
-            return Held::Nothing;
-        };
-        self.instant("java.sql.Timestamp", instant);
-        if self.java.readings(instant).0 == utc {
-            Held::All
-        } else {
-            Held::Part
+        match self.java.timestamp_of_utc(utc) {
+            Some(instant) => {
+                let read = self.java.readings(instant).0;
+                self.instant("java.sql.Timestamp", instant)
+                    .min(held(read == utc))
+            }
+            None => Held::Nothing,
         }
     }
 
-    fn instant(&mut self, class: &str, (seconds, nanos): Instant) {
-        let ms = i128::from(seconds) * 1000 + i128::from(nanos / 1_000_000);
-        if nanos % 1_000_000 == 0 && self.java.timestamps == TimestampForm::Shortest {
+    fn instant(&mut self, class: &str, (seconds, nanos): Instant) -> Held {
+        let ms = seconds.checked_mul(1000);
+        let ms = ms.and_then(|ms| ms.checked_add(i64::from(nanos / 1_000_000)));
+        match ms {
+            // Java reads those two as infinities.
+            Some(ms) if ms != INFINITY_MS && ms != NEG_INFINITY_MS => {
+                self.milliseconds(class, ms, nanos);
+                Held::All
+            }
+            _ => Held::Nothing,
+        }
+    }
+
+    fn milliseconds(&mut self, class: &str, ms: i64, nanos: u32) {
+        if nanos.is_multiple_of(1_000_000) && self.java.timestamps == TimestampForm::Shortest {
             self.wrapped(class, ms);
         } else {
             self.wrapped(class, format_args!("[{ms},{nanos}]"));
@@ -336,7 +351,7 @@ impl Writer<'_> {
         } else {
             format!("L{element};")
         };
-        let _ = write!(self.out, "[\"{}{name}\",", "[".repeat(dimensions(array)));
+        let _ = write!(self.out, "[\"{}{name}\",", "[".repeat(array.dimensions()));
         let held = self.bare_elements(array, of, element);
         self.out.push(']');
         held
@@ -409,13 +424,9 @@ impl Writer<'_> {
     }
 }
 
-/// How many brackets the class of an array has.
-fn dimensions(array: &Array) -> usize {
-    let inner = array.elements.iter().find_map(|element| match element {
-        Value::Array(inner) => Some(inner),
-        _ => None,
-    });
-    1 + inner.map_or(0, dimensions)
+/// Whether reading gives the value again.
+fn held(read_again: bool) -> Held {
+    if read_again { Held::All } else { Held::Part }
 }
 
 /// The class of the elements, as pgjdbc has it.
