@@ -125,16 +125,25 @@ pub enum Decoded<T> {
 /// The bytes received and not yet decoded, contiguous.
 #[derive(Debug)]
 pub struct Input<'a> {
-    unread: &'a mut BytesMut,
+    received: &'a mut BytesMut,
+    /// How many of them have been taken off.
+    taken: &'a mut usize,
     arena: &'a mut Arena,
     whole: bool,
     sender: Option<SocketAddr>,
 }
 
 impl<'a> Input<'a> {
-    pub(crate) fn new(unread: &'a mut BytesMut, arena: &'a mut Arena) -> Self {
+    /// What was received but for the first `taken` bytes, which is counted on.
+    #[inline]
+    pub(crate) fn new(
+        received: &'a mut BytesMut,
+        taken: &'a mut usize,
+        arena: &'a mut Arena,
+    ) -> Self {
         Input {
-            unread,
+            received,
+            taken,
             arena,
             whole: false,
             sender: None,
@@ -168,7 +177,8 @@ impl<'a> Input<'a> {
     /// When fewer are there, which closes the session.
     #[inline]
     pub fn advance(&mut self, n: usize) {
-        self.unread.advance(n);
+        assert!(n <= self.len(), "fewer bytes are there");
+        *self.taken += n;
     }
 
     /// Takes the first `n` bytes as a value that may leave the thread. Large pieces share the receive buffer; small ones
@@ -178,55 +188,65 @@ impl<'a> Input<'a> {
     /// When fewer are there, which closes the session.
     #[inline]
     pub fn take(&mut self, n: usize) -> Bytes {
-        if n <= COPY_MAX {
-            let piece = self.arena.copy(&self.unread[..n]);
-            self.unread.advance(n);
-            piece
-        } else {
-            self.unread.split_to(n).freeze()
+        if n > COPY_MAX {
+            return self.split(n);
         }
+        let piece = self.arena.copy(&self.received[*self.taken..][..n]);
+        *self.taken += n;
+        piece
+    }
+
+    #[inline(never)]
+    fn split(&mut self, n: usize) -> Bytes {
+        self.received.advance(std::mem::take(self.taken));
+        self.received.split_to(n).freeze()
     }
 
     /// The byte at this offset, if it has arrived.
+    #[inline]
     pub fn u8_at(&self, offset: usize) -> Option<u8> {
-        self.unread.get(offset).copied()
+        self.as_slice().get(offset).copied()
     }
 
     /// The number at this offset, most significant byte first, if it has arrived.
+    #[inline]
     pub fn u16_at(&self, offset: usize) -> Option<u16> {
         self.array_at(offset).map(u16::from_be_bytes)
     }
 
     /// The number at this offset, most significant byte first, if it has arrived.
+    #[inline]
     pub fn u32_at(&self, offset: usize) -> Option<u32> {
         self.array_at(offset).map(u32::from_be_bytes)
     }
 
     /// The number at this offset, most significant byte first, if it has arrived.
+    #[inline]
     pub fn u64_at(&self, offset: usize) -> Option<u64> {
         self.array_at(offset).map(u64::from_be_bytes)
     }
 
+    #[inline]
     fn array_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.unread.get(offset..)?.first_chunk().copied()
+        self.as_slice().get(offset..)?.first_chunk().copied()
     }
 
     /// Everything unread.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        self.unread
+        &self.received[*self.taken..]
     }
 
     /// Number of unread bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.unread.len()
+        self.received.len() - *self.taken
     }
 
     /// Whether nothing is unread.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.unread.is_empty()
+        self.len() == 0
     }
 }
 
@@ -265,6 +285,7 @@ pub struct Reserved(usize);
 
 impl<'a> Output<'a> {
     /// One message, appended to `bytes`; large payloads go to `links`.
+    #[inline]
     pub(crate) fn new(bytes: &'a mut BytesMut, links: &'a mut Vec<Link>) -> Self {
         let (start, first_link) = (bytes.len(), links.len());
         Output {
@@ -283,11 +304,13 @@ impl<'a> Output<'a> {
     }
 
     /// Appends one byte.
+    #[inline]
     pub fn put_u8(&mut self, n: u8) {
         self.bytes.put_u8(n);
     }
 
     /// Appends a number, most significant byte first.
+    #[inline]
     pub fn put_u16(&mut self, n: u16) {
         self.bytes.put_u16(n);
     }
@@ -299,11 +322,13 @@ impl<'a> Output<'a> {
     }
 
     /// Appends a number, most significant byte first.
+    #[inline]
     pub fn put_u64(&mut self, n: u64) {
         self.bytes.put_u64(n);
     }
 
     /// Appends four zero bytes to be set later.
+    #[inline]
     pub fn reserve_u32(&mut self) -> Reserved {
         let at = self.bytes.len();
         self.bytes.put_u32(0);
@@ -311,6 +336,7 @@ impl<'a> Output<'a> {
     }
 
     /// Sets a reserved number, most significant byte first.
+    #[inline]
     pub fn patch_u32(&mut self, at: Reserved, n: u32) {
         self.bytes[at.0..at.0 + 4].copy_from_slice(&n.to_be_bytes());
     }
@@ -384,12 +410,19 @@ const ARENA_CHUNK: usize = 16 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::inbox::Inbox;
+
+    fn holding(bytes: &[u8]) -> Inbox {
+        let mut inbox = Inbox::default();
+        inbox.bytes.extend_from_slice(bytes);
+        inbox
+    }
 
     #[test]
     fn input_copies_small_pieces_and_shares_large_ones() {
-        let mut unread = BytesMut::from(&vec![7u8; 2000][..]);
+        let mut inbox = holding(&[7; 2000]);
         let mut arena = Arena::default();
-        let mut input = Input::new(&mut unread, &mut arena);
+        let mut input = inbox.input(&mut arena);
         let before = input.as_slice().as_ptr() as usize;
         let small = input.take(10);
         let large = input.take(1000);
@@ -400,9 +433,9 @@ mod tests {
 
     #[test]
     fn input_reads_numbers_that_have_arrived() {
-        let mut unread = BytesMut::from(&[0u8, 1, 2, 3, 4, 5, 6, 7, 8][..]);
+        let mut inbox = holding(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
         let mut arena = Arena::default();
-        let input = Input::new(&mut unread, &mut arena);
+        let input = inbox.input(&mut arena);
         assert_eq!((input.u8_at(8), input.u8_at(9)), (Some(8), None));
         assert_eq!((input.u16_at(7), input.u16_at(8)), (Some(0x708), None));
         assert_eq!(

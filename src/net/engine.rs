@@ -21,8 +21,10 @@ use super::wheel::{Tick, TimerId, Wheel};
 /// The turn's tools.
 pub(crate) struct Engine<H: Handler> {
     pub(crate) shared: Arc<Shared<H>>,
-    /// Read once per turn.
+    /// Read once per turn; set by [`Engine::begin_turn`].
     pub(crate) now: Instant,
+    /// The same as a tick.
+    present: Tick,
     pub(crate) metrics: Metrics,
     pub(crate) wheel: Wheel<(Tick, Timer)>,
     /// Timers of the application, by the number their handles carry.
@@ -82,6 +84,7 @@ impl<H: Handler> Engine<H> {
         Engine {
             shared: Arc::clone(shared),
             now,
+            present: Tick::floor(now.saturating_duration_since(shared.epoch)),
             metrics: Metrics::default(),
             wheel: Wheel::new(),
             app_timers: BTreeMap::new(),
@@ -137,9 +140,15 @@ impl<H: Handler> Engine<H> {
         }
     }
 
+    /// From here on it is so late.
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.present = Tick::floor(now.saturating_duration_since(self.shared.epoch));
+    }
+
     /// The present tick.
     pub(crate) fn tick(&self) -> Tick {
-        Tick::floor(self.now.saturating_duration_since(self.shared.epoch))
+        self.present
     }
 
     /// Whether more bytes wait in all outboxes than may.

@@ -165,6 +165,7 @@ mod tests {
     use crate::net::codec::Arena;
     use crate::net::endpoint::Origin;
     use crate::net::id::ListenerId;
+    use crate::net::inbox::Inbox;
 
     fn peer() -> Peer {
         let at = Address::from(([127, 0, 0, 1], 1));
@@ -178,6 +179,12 @@ mod tests {
             origin: Origin::Accepted(ListenerId(0)),
             credentials: None,
         }
+    }
+
+    fn holding(bytes: &[u8]) -> Inbox {
+        let mut inbox = Inbox::default();
+        inbox.bytes.extend_from_slice(bytes);
+        inbox
     }
 
     fn encoded<C: Codec>(codec: &C, messages: &[C::Out]) -> Vec<u8> {
@@ -200,19 +207,20 @@ mod tests {
 
     /// Decodes what arrives in pieces of `step` bytes, looking only when as much is there as was asked for.
     fn decoded<C: Codec>(codec: &C, bytes: &[u8], step: usize) -> Result<Vec<C::In>, CodecError> {
-        let (mut unread, mut arena) = (BytesMut::new(), Arena::default());
+        let (mut inbox, mut arena) = (Inbox::default(), Arena::default());
         let mut state = codec.open(&peer());
         let (mut messages, mut need) = (Vec::new(), 1);
         for piece in bytes.chunks(step) {
-            unread.extend_from_slice(piece);
-            while unread.len() >= need {
-                match codec.decode(&mut state, &mut Input::new(&mut unread, &mut arena))? {
+            inbox.drop_taken();
+            inbox.bytes.extend_from_slice(piece);
+            while inbox.len() >= need {
+                match codec.decode(&mut state, &mut inbox.input(&mut arena))? {
                     Decoded::Message(message) => {
                         messages.push(message);
                         need = 1;
                     }
                     Decoded::Need(n) => {
-                        assert!(n > unread.len(), "asks for what is there");
+                        assert!(n > inbox.len(), "asks for what is there");
                         need = n;
                     }
                 }
@@ -237,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_head_says_at_once_how_long_its_frame_is() {
-        let (mut unread, mut arena) = (BytesMut::from(&[0xff; 4][..]), Arena::default());
-        let got = LengthDelimited.decode(&mut (), &mut Input::new(&mut unread, &mut arena));
+        let (mut inbox, mut arena) = (holding(&[0xff; 4]), Arena::default());
+        let got = LengthDelimited.decode(&mut (), &mut inbox.input(&mut arena));
         assert_eq!(got, Ok(Decoded::Need(4 + u32::MAX as usize)));
     }
 
@@ -256,13 +264,13 @@ mod tests {
 
     #[test]
     fn messages_are_taken_as_they_are_where_there_are_any() {
-        let (mut unread, mut arena) = (BytesMut::from(&b"all of it"[..]), Arena::default());
-        let stream = Messages.decode(&mut (), &mut Input::new(&mut unread, &mut arena));
+        let (mut inbox, mut arena) = (holding(b"all of it"), Arena::default());
+        let stream = Messages.decode(&mut (), &mut inbox.input(&mut arena));
         assert_eq!(
             stream,
             Err(CodecError::malformed("a byte stream has no messages"))
         );
-        let mut whole = Input::new(&mut unread, &mut arena).whole(None);
+        let mut whole = inbox.input(&mut arena).whole(None);
         let got = Messages.decode(&mut (), &mut whole);
         let all = Bytes::from_static(b"all of it");
         assert_eq!(got, Ok(Decoded::Message(all.clone())));
@@ -275,12 +283,12 @@ mod tests {
     fn a_dropped_message_is_forgotten() {
         let (mut searched, mut arena) = (0, Arena::default());
         for broken in [&b"no line feed"[..], b"\xff\xff\n"] {
-            let mut unread = BytesMut::from(broken);
-            let mut input = Input::new(&mut unread, &mut arena).whole(None);
+            let mut inbox = holding(broken);
+            let mut input = inbox.input(&mut arena).whole(None);
             let got = Lines.decode(&mut searched, &mut input);
             assert!(!matches!(got, Ok(Decoded::Message(_))), "{got:?}");
-            let mut unread = BytesMut::from(&b"next\n"[..]);
-            let mut input = Input::new(&mut unread, &mut arena).whole(None);
+            let mut inbox = holding(b"next\n");
+            let mut input = inbox.input(&mut arena).whole(None);
             let got = Lines.decode(&mut searched, &mut input);
             assert_eq!(got, Ok(Decoded::Message("next".to_owned())));
         }

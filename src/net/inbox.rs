@@ -4,14 +4,18 @@
 //! frame, right-sized; a frame larger than 64 KiB gets a buffer that grows with what has arrived, so that announcing a
 //! large frame costs the peer as much as it costs us.
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use super::buffer::{CHUNK, Pools, SCRATCH, SPARE};
+use super::codec::{Arena, Input};
 
 /// The receive buffer of one session; without memory while nothing is unread.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     pub(crate) bytes: BytesMut,
+    /// Bytes at their front that the codec has taken off: dropped once for all frames of a read, since a buffer that is
+    /// shared is moved slowly. Zero but while frames are decoded.
+    taken: usize,
     class: Class,
 }
 
@@ -28,6 +32,29 @@ enum Class {
 }
 
 impl Inbox {
+    /// Number of unread bytes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    /// The unread bytes as a codec sees them.
+    #[inline]
+    pub(crate) fn input<'a>(&'a mut self, arena: &'a mut Arena) -> Input<'a> {
+        Input::new(&mut self.bytes, &mut self.taken, arena)
+    }
+
+    /// Drops what codecs have taken off. After decoding, and before more is received.
+    pub(crate) fn drop_taken(&mut self) {
+        self.bytes.advance(std::mem::take(&mut self.taken));
+    }
+
+    /// Forgets what is unread and keeps the memory.
+    pub(crate) fn forget(&mut self) {
+        self.bytes.clear();
+        self.taken = 0;
+    }
+
     /// Sees to it that a read has room, when the codec asks for `need` unread bytes in all.
     pub(crate) fn make_room(&mut self, need: usize, pools: &mut Pools) {
         if need > SCRATCH {
@@ -84,6 +111,7 @@ impl Inbox {
 
     fn replace(&mut self, bytes: BytesMut, class: Class, pools: &mut Pools) {
         let old = std::mem::replace(&mut self.bytes, bytes);
+        self.taken = 0;
         match std::mem::replace(&mut self.class, class) {
             Class::None | Class::Large => {}
             Class::Chunk => pools.chunks.give(old),
@@ -150,6 +178,28 @@ mod tests {
         assert_eq!(inbox.bytes.len(), need, "no more than the frame");
         assert!(moves <= 12, "doubling: {moves}");
         assert!(inbox.bytes.iter().enumerate().all(|(i, b)| *b == i as u8));
+    }
+
+    #[test]
+    fn what_codecs_took_off_is_dropped_at_once_for_all_frames() {
+        let (mut pools, mut arena) = (Pools::new(1 << 20), Arena::default());
+        let mut inbox = Inbox::default();
+        inbox.make_room(1, &mut pools);
+        fill(&mut inbox, 2000);
+        let start = inbox.bytes.as_ptr();
+        inbox.input(&mut arena).advance(3);
+        assert_eq!(inbox.input(&mut arena).take(2), [3, 4][..]);
+        assert_eq!((inbox.len(), inbox.bytes.as_ptr()), (1995, start));
+        // A large piece is split off, for which the others have to be dropped first.
+        let large = inbox.input(&mut arena).take(1000);
+        assert_eq!((large[0], inbox.len()), (5, 995));
+        inbox.input(&mut arena).advance(5);
+        inbox.drop_taken();
+        assert_eq!((inbox.len(), inbox.bytes.len()), (990, 990));
+        assert_eq!(inbox.bytes[0], 1010u16 as u8);
+        inbox.input(&mut arena).advance(990);
+        inbox.clear(&mut pools);
+        assert_eq!(inbox.len(), 0);
     }
 
     #[test]

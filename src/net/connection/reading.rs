@@ -1,11 +1,10 @@
 //! The receiving side: read, decode where the bytes lie, route.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Connection, Stalled, Target, add, complete};
-use crate::net::codec::{Codec, Decoded, Input};
+use crate::net::codec::{Codec, Decoded};
 use crate::net::driver::Stream;
 use crate::net::engine::Engine;
 use crate::net::error::{CloseReason, CodecError, Error};
@@ -29,27 +28,28 @@ enum Stop {
 
 impl<H: Handler, S: Stream> Connection<H, S> {
     /// Reads, decodes and routes within the budget, and writes what was answered meanwhile.
-    pub(crate) fn visit(&mut self, engine: &mut Engine<H>) {
+    pub(crate) fn visit(&mut self, home: &Shared<H>, engine: &mut Engine<H>) {
         self.out.begin_visit();
-        self.take_in(engine);
+        self.take_in(home, engine);
         if self.out.end_visit() {
             self.flush(engine);
         }
     }
 
-    fn take_in(&mut self, engine: &mut Engine<H>) {
+    fn take_in(&mut self, home: &Shared<H>, engine: &mut Engine<H>) {
         if self.life.discards() {
             return self.discard(engine);
         }
         if self.blocked || !self.retry_stalled(engine) {
             return;
         }
-        let home = Arc::clone(&engine.shared);
         let mut frames_left = engine.budget.frames;
         let dropped = engine.metrics.dropped_messages;
         let mut read_left = engine.budget.read;
         loop {
-            match self.decode(&home, engine, &mut frames_left) {
+            let stop = self.decode(home, engine, &mut frames_left);
+            self.inbox.drop_taken();
+            match stop {
                 Stop::Paused => break,
                 Stop::Budget => {
                     engine.metrics.budget_stops += 1;
@@ -67,7 +67,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 break;
             }
             let need = if self.whole {
-                self.inbox.bytes.len() + 1
+                self.inbox.len() + 1
             } else {
                 self.need
             };
@@ -105,6 +105,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             && (!engine.draining || !self.calls.is_empty())
     }
 
+    /// Decodes and routes what the inbox holds, until there is a reason to stop.
     fn decode(
         &mut self,
         home: &Shared<H>,
@@ -118,11 +119,10 @@ impl<H: Handler, S: Stream> Connection<H, S> {
                 }
                 return Stop::Paused;
             }
-            let (unread, whole) = (self.inbox.bytes.len(), self.whole);
-            let enough = if whole {
+            let enough = if self.whole {
                 self.message
             } else {
-                unread > 0 && unread >= self.need
+                self.inbox.len() >= self.need
             };
             if !enough {
                 return Stop::Hungry;
@@ -130,55 +130,68 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             if *frames_left == 0 {
                 return Stop::Budget;
             }
-            let mut view = Input::new(&mut self.inbox.bytes, &mut engine.arena);
-            let sender = self.transport.sender();
-            if whole {
-                view = view.whole(sender);
+            if self.whole {
+                *frames_left -= 1;
+                self.decode_message(home, engine);
+            } else if let Some(stop) = self.decode_frame(home, engine) {
+                return stop;
+            } else {
+                *frames_left -= 1;
             }
-            let error = match home.handler.codec().decode(&mut self.state, &mut view) {
-                Ok(Decoded::Message(message)) => {
-                    let bytes = unread - self.inbox.bytes.len();
-                    self.need = 1;
-                    *frames_left -= 1;
-                    if whole {
-                        self.message = !self.inbox.bytes.is_empty();
-                    }
-                    if bytes == 0 && !(whole && unread == 0) {
-                        CodecError::malformed("a message of no bytes")
-                    } else if bytes > self.config.max_frame {
-                        CodecError::FrameTooLarge {
-                            bytes,
-                            limit: self.config.max_frame,
-                        }
-                    } else {
-                        self.out.reply_to = sender;
-                        self.dispatch(home, engine, message, bytes);
-                        self.out.reply_to = None;
-                        continue;
-                    }
-                }
-                Ok(Decoded::Need(_)) if whole => {
-                    CodecError::malformed("the message ends within a frame")
-                }
-                Ok(Decoded::Need(bytes)) if bytes <= self.config.max_frame => {
-                    self.need = bytes.max(self.inbox.bytes.len() + 1);
-                    return Stop::Hungry;
-                }
-                Ok(Decoded::Need(bytes)) => CodecError::FrameTooLarge {
-                    bytes,
-                    limit: self.config.max_frame,
-                },
-                Err(error) => error,
-            };
-            self.inbox.bytes.clear();
-            if whole {
-                *frames_left = frames_left.saturating_sub(1);
-                self.drop_message(engine, &Error::Codec(error));
-                continue;
-            }
-            self.fail(engine, &Error::Codec(error), CloseReason::Codec);
-            return Stop::Paused;
         }
+    }
+
+    /// Decodes and routes the next frame of a stream. `None`: there was a whole one.
+    #[inline]
+    fn decode_frame(&mut self, home: &Shared<H>, engine: &mut Engine<H>) -> Option<Stop> {
+        let unread = self.inbox.len();
+        let mut input = self.inbox.input(&mut engine.arena);
+        let limit = self.config.max_frame;
+        let error = match home.handler.codec().decode(&mut self.state, &mut input) {
+            Ok(Decoded::Message(message)) => {
+                let bytes = unread - self.inbox.len();
+                if bytes > 0 && bytes <= limit {
+                    self.need = 1;
+                    self.dispatch(home, engine, message, bytes);
+                    return None;
+                }
+                wrong_size(bytes, limit)
+            }
+            Ok(Decoded::Need(bytes)) if bytes <= limit => {
+                self.need = bytes.max(self.inbox.len() + 1);
+                return Some(Stop::Hungry);
+            }
+            Ok(Decoded::Need(bytes)) => CodecError::FrameTooLarge { bytes, limit },
+            Err(error) => error,
+        };
+        self.inbox.forget();
+        self.fail(engine, &Error::Codec(error), CloseReason::Codec);
+        Some(Stop::Paused)
+    }
+
+    /// Decodes and routes what comes next in a message of the transport.
+    fn decode_message(&mut self, home: &Shared<H>, engine: &mut Engine<H>) {
+        let unread = self.inbox.len();
+        let sender = self.transport.sender();
+        let mut input = self.inbox.input(&mut engine.arena).whole(sender);
+        let limit = self.config.max_frame;
+        let error = match home.handler.codec().decode(&mut self.state, &mut input) {
+            Ok(Decoded::Message(message)) => {
+                let bytes = unread - self.inbox.len();
+                if (bytes > 0 || unread == 0) && bytes <= limit {
+                    self.message = self.inbox.len() > 0;
+                    self.out.reply_to = sender;
+                    self.dispatch(home, engine, message, bytes);
+                    self.out.reply_to = None;
+                    return;
+                }
+                wrong_size(bytes, limit)
+            }
+            Ok(Decoded::Need(_)) => CodecError::malformed("the message ends within a frame"),
+            Err(error) => error,
+        };
+        self.inbox.forget();
+        self.drop_message(engine, &Error::Codec(error));
     }
 
     /// A message that cannot be decoded says nothing about the next one.
@@ -211,6 +224,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         });
     }
 
+    #[inline(always)]
     fn dispatch(&mut self, home: &Shared<H>, engine: &mut Engine<H>, message: In<H>, bytes: usize) {
         let lanes = home.lanes.len();
         match home.handler.route(&self.session, &message) {
@@ -334,7 +348,7 @@ impl<H: Handler, S: Stream> Connection<H, S> {
             }
             Received::Finished => {
                 self.readable = false;
-                let truncated = !self.inbox.bytes.is_empty();
+                let truncated = self.inbox.len() > 0;
                 if truncated {
                     let error = Error::Io(io::ErrorKind::UnexpectedEof.into());
                     self.fail_truncated(engine, &error);
@@ -431,6 +445,15 @@ impl<H: Handler, S: Stream> Connection<H, S> {
         engine.metrics.frames_in += frames as u64;
         engine.metrics.frames_per_visit.note(frames as u64);
         add(&self.session.inner.counters.frames_in, frames as u64);
+    }
+}
+
+/// A codec took so many bytes off for one message, which are none or too many.
+#[cold]
+fn wrong_size(bytes: usize, limit: usize) -> CodecError {
+    match bytes {
+        0 => CodecError::malformed("a message of no bytes"),
+        _ => CodecError::FrameTooLarge { bytes, limit },
     }
 }
 

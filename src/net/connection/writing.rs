@@ -327,7 +327,7 @@ mod tests {
             &engine,
         );
         let at = |engine: &mut Engine<Mute>, millis| {
-            engine.now = shared.epoch + Duration::from_millis(millis);
+            engine.begin_turn(shared.epoch + Duration::from_millis(millis));
         };
         let fires = |engine: &mut Engine<Mute>| engine.wheel.pop_expired(engine.tick()).is_some();
         // It takes a part, then the rest, long before the limit of 30 s.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Listening, Reactor, Slot};
@@ -43,7 +44,8 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
     /// Everything a turn does after the wait. Whether there was anything.
     pub(super) fn turn(&mut self) -> bool {
         let _turning = Turning::enter();
-        self.engine.now = self.clock_now();
+        let now = self.clock_now();
+        self.engine.begin_turn(now);
         self.engine.metrics.turns += 1;
         let began = self.engine.now;
         let mut worked = !self.events.is_empty();
@@ -128,6 +130,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
         let metrics = &mut self.engine.metrics;
         metrics.ready_max = metrics.ready_max.max(ready as u64);
         let visits = ready.min(self.engine.budget.visits);
+        let home = Arc::clone(&self.engine.shared);
         for visit in 1..=visits {
             let Some(key) = self.engine.ready.pop_front() else {
                 break;
@@ -136,7 +139,7 @@ impl<H: Handler, D: Driver, C: Clock> Reactor<H, D, C> {
             match self.slots.get_mut(key) {
                 Some(Slot::Session(session)) => {
                     session.queued = false;
-                    let visited = catch_unwind(AssertUnwindSafe(|| session.visit(engine)));
+                    let visited = catch_unwind(AssertUnwindSafe(|| session.visit(&home, engine)));
                     if let Err(panic) = visited {
                         session.panicked(engine, panic_text(&*panic));
                     }
