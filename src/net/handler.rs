@@ -125,6 +125,7 @@ impl<H: Handler> Cx<'_, H> {
     /// # Errors
     /// [`SendError::Closed`] when the session is closing, [`SendError::Full`] at its hard limit, [`SendError::Address`]
     /// when it hears many and none is being handled, or what the codec says.
+    #[inline]
     pub fn send(&mut self, message: &Out<H>) -> Result<Sent, SendError> {
         self.encode(message, None)
     }
@@ -137,6 +138,7 @@ impl<H: Handler> Cx<'_, H> {
         self.encode(message, Some(to))
     }
 
+    #[inline]
     fn encode(&mut self, message: &Out<H>, to: Option<SocketAddr>) -> Result<Sent, SendError> {
         match &mut self.out {
             Some(out) => out.encode(self.engine, message, to),

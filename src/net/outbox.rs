@@ -55,14 +55,19 @@ impl Outbox {
     /// The buffer small messages are encoded into. It has memory once this was called.
     #[inline]
     pub(crate) fn tail(&mut self, pool: &mut BufferPool) -> &mut BytesMut {
-        if self.tail.capacity() == 0 {
-            self.tail = pool.take();
-        } else if self.tail.len() >= TAIL_FULL {
-            let full = std::mem::replace(&mut self.tail, pool.take());
+        if self.tail.capacity() == 0 || self.tail.len() >= TAIL_FULL {
+            self.begin_tail(pool);
+        }
+        &mut self.tail
+    }
+
+    #[cold]
+    fn begin_tail(&mut self, pool: &mut BufferPool) {
+        let full = std::mem::replace(&mut self.tail, pool.take());
+        if !full.is_empty() {
             self.segment_bytes += full.len();
             self.segments.push_back(Segment::Full(full));
         }
-        &mut self.tail
     }
 
     /// From now on messages are kept apart.
@@ -100,6 +105,7 @@ impl Outbox {
     }
 
     /// Whole messages that wait.
+    #[inline]
     pub(crate) fn messages(&self) -> usize {
         self.marks.as_ref().map_or(0, |m| m.messages.len())
     }

@@ -97,19 +97,8 @@ impl Outgoing {
         self.overflow = config.overflow;
     }
 
-    /// Where a message goes: to the address given, else to the sender of the one being handled.
-    fn address(&self, to: Option<SocketAddr>) -> Result<Option<SocketAddr>, SendError> {
-        match (self.carriage, to, self.reply_to) {
-            (Carriage::Addressed, Some(to), _) | (Carriage::Addressed, None, Some(to)) => {
-                Ok(Some(to))
-            }
-            (Carriage::Addressed, None, None) => Err(SendError::Address),
-            (_, Some(_), _) => Err(SendError::Address),
-            (_, None, _) => Ok(None),
-        }
-    }
-
     /// Encodes a message straight into the outbox; for `to`, or for whoever this session sends to.
+    #[inline]
     pub(crate) fn encode<H: Handler>(
         &mut self,
         engine: &mut Engine<H>,
@@ -119,36 +108,78 @@ impl Outgoing {
         if !self.open {
             return Err(SendError::Closed);
         }
+        if self.carriage == Carriage::Stream && to.is_none() {
+            return self.encode_bytes(engine, message);
+        }
+        self.encode_message(engine, message, to)
+    }
+
+    /// As one message of its own.
+    #[inline(never)]
+    fn encode_message<H: Handler>(
+        &mut self,
+        engine: &mut Engine<H>,
+        message: &Out<H>,
+        to: Option<SocketAddr>,
+    ) -> Result<Sent, SendError> {
         let to = self.address(to)?;
+        if self.outbox.messages() >= MESSAGES_MAX {
+            return Err(self.refuse(engine));
+        }
+        let sent = self.encode_bytes(engine, message)?;
+        self.outbox.end_message(to);
+        Ok(sent)
+    }
+
+    /// Where a message goes: to the address given, else to the sender of the one being handled.
+    fn address(&self, to: Option<SocketAddr>) -> Result<Option<SocketAddr>, SendError> {
+        match (self.carriage, to.or(self.reply_to)) {
+            (Carriage::Addressed, None) => Err(SendError::Address),
+            (Carriage::Addressed, to) => Ok(to),
+            _ if to.is_some() => Err(SendError::Address),
+            _ => Ok(None),
+        }
+    }
+
+    #[inline]
+    fn encode_bytes<H: Handler>(
+        &mut self,
+        engine: &mut Engine<H>,
+        message: &Out<H>,
+    ) -> Result<Sent, SendError> {
         let before = self.outbox.len();
-        let many = self.outbox.messages() >= MESSAGES_MAX;
         let tail = self.outbox.tail(&mut engine.pools.tails);
         self.unfinished = Some(tail.len());
         let mut output = Output::new(tail, &mut engine.links);
-        if let Err(e) = engine.shared.handler.codec().encode(message, &mut output) {
+        let encoded = engine.shared.handler.codec().encode(message, &mut output);
+        self.unfinished = None;
+        if let Err(e) = encoded {
             output.undo();
-            self.unfinished = None;
             return Err(SendError::Codec(e));
         }
-        self.unfinished = None;
         // A session with nothing waiting takes any message.
-        if many || (before > 0 && before + output.len() > self.hard) {
+        if before > 0 && before + output.len() > self.hard {
             output.undo();
-            if self.carriage.is_lossy() {
-                engine.metrics.dropped_messages += 1;
-            } else {
-                self.overflowed |= self.overflow == Overflow::Close;
-            }
-            self.mark_dirty(engine);
-            return Err(SendError::Full);
+            return Err(self.refuse(engine));
         }
         if !engine.links.is_empty() {
             self.outbox.place(&mut engine.links);
         }
-        self.outbox.end_message(to);
         self.frames += 1;
         engine.metrics.frames_out += 1;
         Ok(self.grown(engine, before))
+    }
+
+    /// There is no room for a message.
+    #[cold]
+    fn refuse<H: Handler>(&mut self, engine: &mut Engine<H>) -> SendError {
+        if self.carriage.is_lossy() {
+            engine.metrics.dropped_messages += 1;
+        } else {
+            self.overflowed |= self.overflow == Overflow::Close;
+        }
+        self.mark_dirty(engine);
+        SendError::Full
     }
 
     /// Takes back what a codec that panicked had appended.
@@ -224,6 +255,7 @@ impl Outgoing {
         relaxed
     }
 
+    #[inline]
     fn grown<H: Handler>(&mut self, engine: &mut Engine<H>, before: usize) -> Sent {
         let len = self.outbox.len();
         engine.buffered += len - before;
