@@ -5,6 +5,7 @@
 //! | [`guarantees`] | who wants to know what can be relied on |
 //! | [`operating`] | who runs a coordinator |
 //! | [`runtime`] | who wants the proof of what the runtime claims |
+//! | [`cost`] | who counts what a message costs in the runtime |
 //! | [`encryption`] | who wants connections encrypted, or rotates certificates |
 //! | [`websocket`] | who speaks WebSocket |
 //! | [`from_getty`] | who used getty and looks for what it had |
@@ -12,6 +13,7 @@
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 
 pub mod at_statements;
+pub mod cost;
 pub mod encryption;
 pub mod from_getty;
 pub mod guarantees;
