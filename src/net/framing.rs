@@ -42,6 +42,7 @@ impl Codec for LengthDelimited {
 
     fn open(&self, _: &Peer) {}
 
+    #[inline]
     fn decode(&self, _: &mut (), input: &mut Input<'_>) -> Result<Decoded<Bytes>, CodecError> {
         let Some(payload) = input.u32_at(0) else {
             return Ok(Decoded::Need(HEAD));
@@ -54,6 +55,7 @@ impl Codec for LengthDelimited {
         Ok(Decoded::Message(input.take(payload)))
     }
 
+    #[inline]
     fn encode(&self, payload: &Bytes, output: &mut Output<'_>) -> Result<(), CodecError> {
         let length = u32::try_from(payload.len())
             .map_err(|_| CodecError::malformed("a payload of 4 GiB or more"))?;

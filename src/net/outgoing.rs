@@ -114,7 +114,7 @@ impl Outgoing {
         self.encode_message(engine, message, to)
     }
 
-    /// As one message of its own.
+    /// Encodes a message that travels by itself. Out of line: most sessions are streams.
     #[inline(never)]
     fn encode_message<H: Handler>(
         &mut self,
@@ -133,14 +133,14 @@ impl Outgoing {
 
     /// Where a message goes: to the address given, else to the sender of the one being handled.
     fn address(&self, to: Option<SocketAddr>) -> Result<Option<SocketAddr>, SendError> {
-        match (self.carriage, to.or(self.reply_to)) {
-            (Carriage::Addressed, None) => Err(SendError::Address),
-            (Carriage::Addressed, to) => Ok(to),
-            _ if to.is_some() => Err(SendError::Address),
-            _ => Ok(None),
+        match (self.carriage, to) {
+            (Carriage::Addressed, to) => to.or(self.reply_to).map(Some).ok_or(SendError::Address),
+            (_, None) => Ok(None),
+            (_, Some(_)) => Err(SendError::Address),
         }
     }
 
+    /// Encodes a message and says nothing of where it ends.
     #[inline]
     fn encode_bytes<H: Handler>(
         &mut self,
