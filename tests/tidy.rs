@@ -300,7 +300,7 @@ fn the_small_build_stays_small() {
     assert!(small > 5, "cargo tree says nothing");
     assert!(small < 20, "{small} crates, this one counted");
     let readme = fs::read_to_string(root().join("README.md")).expect("a README.md");
-    for features in ["", "tls", "tls,ws,compress"] {
+    for features in ["", "tls", "tls,ws,compress", "client"] {
         let crates = crates_of(features);
         println!("{features:?}: {crates} crates");
         let option = match features {
