@@ -1,11 +1,11 @@
 //! Every interleaving of the sleep protocol of `net::wake`, within loom's bounds: no wake-up is lost, and the same test
 //! finds the loss as soon as one step of the protocol is left out. The same for the signal by which a store tells the lane
-//! that more is durable. Empty unless built with `--cfg loom`:
+//! that more is durable. Empty unless built with `--cfg seamio_loom`:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --test loom_wake --release
+//! RUSTFLAGS="--cfg seamio_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib --manifest-path tests/loom/Cargo.toml
 //! ```
-#![cfg(loom)]
+#![cfg(seamio_loom)]
 
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};

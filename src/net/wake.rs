@@ -38,7 +38,7 @@
 //! lost. It needs its own target directory, since the flag rebuilds everything:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --test loom_wake --release
+//! RUSTFLAGS="--cfg seamio_loom" CARGO_TARGET_DIR=target/loom cargo test --release --lib --manifest-path tests/loom/Cargo.toml
 //! ```
 //!
 //! Follows network.md B-18 and B-19.
@@ -48,9 +48,9 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
 
-#[cfg(loom)]
+#[cfg(seamio_loom)]
 use loom::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(not(seamio_loom))]
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
 
 /// What ends the consumer's sleep: writes an eventfd, unparks a thread, or counts in a test. It may be called from any
@@ -79,7 +79,7 @@ pub fn queue<T: Send>(limit: usize, wake_up: WakeUp) -> (Producer<T>, Consumer<T
 }
 
 /// The same with one step of the protocol left out, to show that the test notices.
-#[cfg(loom)]
+#[cfg(seamio_loom)]
 #[doc(hidden)]
 pub fn queue_with_fault<T: Send>(
     limit: usize,
@@ -94,11 +94,11 @@ pub fn queue_with_fault<T: Send>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     None,
-    #[cfg(loom)]
+    #[cfg(seamio_loom)]
     NoSecondLook,
-    #[cfg(loom)]
+    #[cfg(seamio_loom)]
     NoConsumerFence,
-    #[cfg(loom)]
+    #[cfg(seamio_loom)]
     NoProducerFence,
 }
 
@@ -376,27 +376,27 @@ impl<T> fmt::Display for PushError<T> {
 impl<T> std::error::Error for PushError<T> {}
 
 impl Fault {
-    #[cfg(not(loom))]
+    #[cfg(not(seamio_loom))]
     const fn keeps_second_look(self) -> bool {
         true
     }
-    #[cfg(not(loom))]
+    #[cfg(not(seamio_loom))]
     const fn keeps_consumer_fence(self) -> bool {
         true
     }
-    #[cfg(not(loom))]
+    #[cfg(not(seamio_loom))]
     const fn keeps_producer_fence(self) -> bool {
         true
     }
-    #[cfg(loom)]
+    #[cfg(seamio_loom)]
     fn keeps_second_look(self) -> bool {
         self != Fault::NoSecondLook
     }
-    #[cfg(loom)]
+    #[cfg(seamio_loom)]
     fn keeps_consumer_fence(self) -> bool {
         self != Fault::NoConsumerFence
     }
-    #[cfg(loom)]
+    #[cfg(seamio_loom)]
     fn keeps_producer_fence(self) -> bool {
         self != Fault::NoProducerFence
     }
@@ -565,7 +565,7 @@ impl<T> Drop for Chain<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(seamio_loom)))]
 mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;

@@ -9,9 +9,9 @@
 //! may become visible after the lane has read the durable number, and the sync thread, still reading a raised flag, posts
 //! nothing. `tests/loom_wake.rs` shows both.
 
-#[cfg(loom)]
+#[cfg(seamio_loom)]
 use loom::sync::atomic::{AtomicBool, Ordering};
-#[cfg(not(loom))]
+#[cfg(not(seamio_loom))]
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether an event is on its way that the lane has not seen. See the [module](self).
