@@ -28,7 +28,8 @@ fn lexed(sql: &str, dialect: Dialect) -> Vec<(char, &str)> {
 #[test]
 fn literals_are_read_by_the_rules_of_their_database() {
     use Dialect::{MySql, Postgres, Sqlite};
-    let cases: &[(Dialect, &str, &[(char, &str)])] = &[
+    type Case<'a> = (Dialect, &'a str, &'a [(char, &'a str)]);
+    let cases: &[Case<'_>] = &[
         (MySql, r"'it\'s ?'", &[('t', r"'it\'s ?'")]),
         (MySql, r#""a\"b?" ?"#, &[('t', r#""a\"b?""#), ('p', "?")]),
         (MySql, "'a''?'?", &[('t', "'a''?'"), ('p', "?")]),
