@@ -25,5 +25,7 @@
 //! - Reads with FOR SHARE take no global lock. What a plain SELECT shows may still be rolled back.
 //! - Conditions with the time of day (`NOW()`): MySQL asks the clock once for the image and once for the statement. When the
 //!   numbers of rows differ the statement is an error; bind the time as a parameter to rule that out.
+//! - MySQL's ON DUPLICATE KEY UPDATE also meets rows by way of unique indexes over expressions or the beginnings of columns. Rows
+//!   are looked for by indexes over whole columns; when more rows change than were found, the statement is an error.
 //! - Text is read as the databases read it by default: MySQL without `ANSI_QUOTES` and `NO_BACKSLASH_ESCAPES`, PostgreSQL with
 //!   `standard_conforming_strings`. A connection that is set otherwise must not be used for branches.

@@ -21,7 +21,7 @@
 //! | `name` | names of tables and columns |
 //! | `session`, `query` | which kind of statement it is; queries and `FOR UPDATE` |
 //! | `rows`, `change` | conditions, UPDATE and DELETE |
-//! | `insert`, `upsert` | INSERT, and what it does about rows that are there |
+//! | `values`, `insert`, `upsert` | what an INSERT gives, how its keys become known, and what it does about rows that are there |
 //! | `image` | queries of images, and how their parameters are bound |
 //! | `undo` | the statements that undo |
 //!
@@ -39,6 +39,7 @@ mod session;
 mod source;
 mod undo;
 mod upsert;
+mod values;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::lexer::Kind;
 use super::query::check_only_reads;
 use super::refused::Refused;
 use super::source::{Cursor, Source, Span};
-use super::{Dialect, Statement, change, insert, query};
+use super::{Dialect, Statement, change, query, values};
 
 /// A statement about a savepoint. Undo records follow it: those behind a savepoint that is rolled back are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) fn read(source: Source) -> Result<Statement, Refused> {
         _ => return Err(cursor.unexpected("a statement")),
     };
     match verb.as_str() {
-        "INSERT" => insert::read(source),
+        "INSERT" => values::read(source),
         "UPDATE" => change::read_update(source),
         "DELETE" => change::read_delete(source),
         "REPLACE" => Err(Refused::not_undoable(

@@ -3,10 +3,11 @@
 use super::Dialect;
 use super::change::{Assigned, assignments, writes_key};
 use super::image::{Derived, Parameters, all_columns};
-use super::insert::{Cell, CellKind, Condition, Insert, Marker, Returned};
+use super::insert::{Condition, Insert, Marker, Returned};
 use super::name::{Name, TableName, find, primary_key};
 use super::refused::{Cause, Refused};
 use super::source::{Cursor, Source, Span};
+use super::values::{Cell, CellKind};
 use crate::client::at::meta::{ColumnSource, KeyMeta, Nullability, TableMeta};
 
 /// INSERT that updates rows with the same unique key.
@@ -261,9 +262,10 @@ pub(super) fn read_conflict(
         cursor.clause(&["RETURNING", "ON"]);
     }
     one_conflict(cursor)?;
+    let target = target.filter(|target| *target != Target::Any);
     let target = target.ok_or_else(|| {
         Refused::new(
-            "its ON CONFLICT names an expression or a part of the rows",
+            "its ON CONFLICT names no columns, or an expression, or a part of the rows",
             "name the columns of the primary key or of a unique index without a condition",
         )
         .cause(Cause::Key)
