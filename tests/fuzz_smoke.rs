@@ -129,7 +129,7 @@ fn undo_logs_of_java_clients() {
                     ..Format::default()
                 };
                 let written = encode(&read, &native, None).expect("it was read");
-                corpus.push([&[2], written.content.as_slice()].concat());
+                corpus.push([&[2_u8], written.content.as_slice()].concat());
             }
         }
     }
