@@ -195,7 +195,7 @@
 //! | no. | what must be right | here | proof |
 //! |---|---|---|---|
 //! | B.13 | receive buffers | none while idle | `an_idle_inbox_has_no_memory_and_an_unfinished_frame_little`, `idle_sessions_hold_less_than_two_kilobytes` |
-//! | B.14 | decoding in place | pieces share the buffer; small ones are copied | `input_copies_small_pieces_and_shares_large_ones`, `arena_reuses_memory_nobody_holds`, `a_large_announcement_alone_pins_no_memory` |
+//! | B.14 | decoding in place | pieces share the buffer; small ones are copied | `input_copies_small_pieces_and_shares_large_ones`, `what_codecs_took_off_is_dropped_at_once_for_all_frames`, `arena_reuses_memory_nobody_holds`, `a_large_announcement_alone_pins_no_memory` |
 //! | B.15 | outbox | a tail for small frames, links for large ones, 64 slices | `small_messages_leave_with_one_plain_write`, `a_long_tail_is_sealed_and_slices_are_bounded`, `order_survives_any_write_size` |
 //! | B.16 | one flush per turn | depth 16 costs two calls | `a_pipeline_of_sixteen_costs_two_system_calls_and_no_registration`, `what_waited_arrives_as_one_batch_and_replies_leave_together` |
 //! | B.17 | watermarks | congestion, pause, hard limit, stall; what is under way counts | `sends_report_congestion_and_stop_at_the_hard_limit`, `a_peer_that_does_not_read_is_no_longer_read`, `bytes_on_their_way_to_the_reactor_count`, `overflow_closes_where_so_configured` |
