@@ -57,6 +57,14 @@ pub(crate) struct Unserved {
     pub(crate) why: &'static str,
 }
 
+/// What a resource has run beside the second phases.
+pub(crate) enum Spawned {
+    /// Ends by itself; an orderly end waits for it.
+    Finite(BoxFuture<()>),
+    /// Runs until it is dropped.
+    Loop(BoxFuture<()>),
+}
+
 /// Work waiting for [`Background`].
 pub(crate) struct Jobs {
     state: Mutex<JobState>,
@@ -66,7 +74,7 @@ pub(crate) struct Jobs {
 #[derive(Default)]
 struct JobState {
     queue: VecDeque<Job>,
-    spawned: Vec<BoxFuture<()>>,
+    spawned: Vec<Spawned>,
     waker: Option<Waker>,
     stage: Stage,
 }
@@ -90,8 +98,14 @@ struct Job {
 struct Running {
     future: BoxFuture<Option<BranchStatus>>,
     waker: Waker,
-    /// None for what a resource spawned.
-    work: Option<Work>,
+    task: Task,
+}
+
+/// Whose future it is.
+enum Task {
+    SecondPhase(Work),
+    Finite,
+    Loop,
 }
 
 /// Which of the futures want to be polled.
@@ -143,13 +157,15 @@ impl Jobs {
         Err(Box::new(Unserved { work, why }))
     }
 
-    /// Has a future run beside the second phases.
-    pub(crate) fn spawn(&self, future: BoxFuture<()>) {
+    /// Has a future run beside the second phases, or gives it back when nothing runs any more.
+    pub(crate) fn spawn(&self, future: Spawned) -> Result<(), Spawned> {
         let mut state = self.lock();
-        if matches!(state.stage, Stage::Unspawned | Stage::Polled) {
-            state.spawned.push(future);
-            wake(state);
+        if matches!(state.stage, Stage::Dropped | Stage::Closed) {
+            return Err(future);
         }
+        state.spawned.push(future);
+        wake(state);
+        Ok(())
     }
 
     /// Nothing new will come.
@@ -230,12 +246,16 @@ impl Background {
         state.waker = Some(cx.waker().clone());
         let closed = state.stage == Stage::Closed;
         drop(state);
-        for future in spawned {
+        for spawned in spawned {
+            let (future, task) = match spawned {
+                Spawned::Finite(future) => (future, Task::Finite),
+                Spawned::Loop(future) => (future, Task::Loop),
+            };
             let future = Box::pin(async move {
                 future.await;
                 None
             });
-            self.add(future, None);
+            self.add(future, task);
         }
         for job in jobs {
             self.start(job);
@@ -260,10 +280,10 @@ impl Background {
             }),
         };
         self.at_work += 1;
-        self.add(future, Some(work));
+        self.add(future, Task::SecondPhase(work));
     }
 
-    fn add(&mut self, future: BoxFuture<Option<BranchStatus>>, work: Option<Work>) {
+    fn add(&mut self, future: BoxFuture<Option<BranchStatus>>, task: Task) {
         let index = self.next;
         self.next += 1;
         let ready = Arc::clone(&self.ready);
@@ -271,7 +291,7 @@ impl Background {
         let running = Running {
             future,
             waker,
-            work,
+            task,
         };
         self.running.insert(index, running);
         self.ready.lock().list.push(index);
@@ -294,9 +314,10 @@ impl Background {
                 None
             }
         };
-        let done = self.running.remove(&index);
-        if let Some(work) = done.and_then(|running| running.work) {
-            self.finish(work, status);
+        match self.running.remove(&index).map(|running| running.task) {
+            Some(Task::SecondPhase(work)) => self.finish(work, status),
+            Some(Task::Finite) => self.inbox.push(Command::Release),
+            Some(Task::Loop) | None => {}
         }
     }
 
@@ -353,10 +374,13 @@ impl Future for Background {
         self.ready.lock().outer = Some(cx.waker().clone());
         for _ in 0..ROUNDS_MAX {
             let closed = self.take_new(cx);
+            if closed && self.at_work == 0 {
+                // What was spawned beside has had its time.
+                return Poll::Ready(());
+            }
             let list = std::mem::take(&mut self.ready.lock().list);
             if list.is_empty() {
-                let over = closed && self.running.is_empty();
-                return if over { Poll::Ready(()) } else { Poll::Pending };
+                return Poll::Pending;
             }
             for index in list {
                 self.poll_one(index);
@@ -375,13 +399,27 @@ impl Drop for Background {
         let queue = std::mem::take(&mut state.queue);
         let spawned = std::mem::take(&mut state.spawned);
         drop(state);
-        drop(spawned);
         let orders = std::mem::take(&mut self.orders);
-        let running = std::mem::take(&mut self.running).into_values();
-        let waiting = queue.into_iter().chain(orders.into_values().flatten());
-        let works = running
-            .filter_map(|running| running.work)
-            .chain(waiting.map(|job| job.work));
+        let mut works: Vec<Work> = queue
+            .into_iter()
+            .chain(orders.into_values().flatten())
+            .map(|job| job.work)
+            .collect();
+        let mut finite = spawned
+            .iter()
+            .filter(|spawned| matches!(spawned, Spawned::Finite(_)))
+            .count();
+        drop(spawned);
+        for running in std::mem::take(&mut self.running).into_values() {
+            match running.task {
+                Task::SecondPhase(work) => works.push(work),
+                Task::Finite => finite += 1,
+                Task::Loop => {}
+            }
+        }
+        for _ in 0..finite {
+            self.inbox.push(Command::Release);
+        }
         for work in works {
             let answer = work
                 .asked

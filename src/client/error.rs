@@ -211,6 +211,9 @@ pub enum RollbackReason {
     Timeout,
     /// The coordinator had decided so for another reason, for example because somebody else asked.
     Coordinator,
+    /// The commit could not be asked for: no request left this process. The transaction is rolled back as soon as a coordinator
+    /// can be reached, at the latest when its timeout has passed.
+    NotAsked,
 }
 
 impl fmt::Display for RollbackReason {
@@ -219,6 +222,7 @@ impl fmt::Display for RollbackReason {
             Self::Requested => "as requested",
             Self::Timeout => "it took longer than its timeout",
             Self::Coordinator => "the coordinator decided so",
+            Self::NotAsked => "the commit could not be asked for",
         })
     }
 }

@@ -43,6 +43,10 @@ pub(crate) enum Command {
         head: FrameHead,
         answer: Option<Message>,
     },
+    /// Something runs that an orderly end waits for.
+    Hold,
+    /// It is over.
+    Release,
     /// Finish what is under way.
     Close {
         grace: Duration,

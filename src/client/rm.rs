@@ -173,9 +173,15 @@ impl Rm {
     }
 
     /// Has a future run beside the second phases, on the future that the host spawned: the place for what needs the host's
-    /// runtime and no caller waits for. Dropped unpolled when that one was dropped.
+    /// runtime and no caller waits for. It has to end by itself: [`Seata::close`](super::Seata::close) waits for it within
+    /// its grace. Dropped when the host's future was dropped, or the client is closed.
     pub fn spawn(&self, future: BoxFuture<()>) {
         self.inner.spawn(future);
+    }
+
+    /// As [`Rm::spawn`] for a future that never ends by itself: nobody waits for it, it is dropped when the client is closed.
+    pub fn spawn_loop(&self, future: BoxFuture<()>) {
+        self.inner.spawn_loop(future);
     }
 
     async fn ask(&self, message: Message, retry: RetryPolicy) -> Result<Message, Error> {

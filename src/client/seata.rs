@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::background::{Background, Jobs};
+use super::background::{Background, Jobs, Spawned};
 use super::credentials::Credentials;
 use super::exchange::{Answer, CallId, Exchange, Identity, Reply, Request};
 use super::inbox::{Command, Inbox};
@@ -20,7 +20,8 @@ use super::tm::{Bypass, FailureHandler, TxHook, probe};
 use super::wire::{Desk, Wire, epoch_ms};
 use super::{ClientOptions, Error, GlobalTransactions, Rm, Start};
 use crate::net::{
-    Clock, Config, ConnectOptions, Driver, Handle, Overflow, Reactor, SessionConfig, Workers,
+    Backoff, Clock, Config, ConnectOptions, Driver, Handle, Overflow, Reactor, SessionConfig,
+    Workers,
 };
 use crate::proto::Text;
 use crate::proto::message::{Message, TxResult};
@@ -89,7 +90,13 @@ impl Seata {
             registry: File::new(["127.0.0.1:8091"]),
             credentials: Credentials::default(),
             options: ClientOptions::default(),
-            connect: ConnectOptions::default(),
+            connect: ConnectOptions {
+                backoff: Backoff {
+                    cap: RECONNECT_WITHIN,
+                    ..Backoff::default()
+                },
+                ..ConnectOptions::default()
+            },
             hooks: Vec::new(),
             failures: Arc::new(super::tm::LogFailures),
         }
@@ -186,7 +193,7 @@ impl SeataBuilder {
         self
     }
 
-    /// How to connect: timeouts, backoff, encryption. Name and number of connections do not count.
+    /// How to connect: timeouts, backoff (by default with pauses of at most 5 s), encryption. Name and number of connections do not count.
     pub fn connect_options(mut self, options: ConnectOptions) -> Self {
         self.connect = options;
         self
@@ -311,7 +318,8 @@ impl SeataBuilder {
             inner: Arc::new(inner),
         };
         if let Some(check) = seata.inner.options.degrade_check {
-            jobs.spawn(Box::pin(probe(Arc::downgrade(&seata.inner), check)));
+            let probe = probe(Arc::downgrade(&seata.inner), check);
+            seata.inner.spawn_loop(Box::pin(probe));
         }
         let started = Started {
             seata,
@@ -411,7 +419,15 @@ impl Inner {
     }
 
     pub(super) fn spawn(&self, future: BoxFuture<()>) {
-        self.jobs.spawn(future);
+        self.inbox.push(Command::Hold);
+        if let Err(future) = self.jobs.spawn(Spawned::Finite(future)) {
+            drop(future);
+            self.inbox.push(Command::Release);
+        }
+    }
+
+    pub(super) fn spawn_loop(&self, future: BoxFuture<()>) {
+        drop(self.jobs.spawn(Spawned::Loop(future)));
     }
 
     fn call_id(&self) -> CallId {
@@ -472,6 +488,9 @@ impl Drop for Asking {
         }
     }
 }
+
+/// The longest pause before another attempt to connect.
+const RECONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long what is under way may take when the last handle is gone.
 const LAST_WORDS: Duration = Duration::from_secs(5);

@@ -239,6 +239,8 @@ impl Desk {
                 head,
                 answer,
             } => exchange.handle_served(now, session, &head, answer),
+            Command::Hold => exchange.handle_hold(),
+            Command::Release => exchange.handle_release(),
             Command::Close { grace, sink } => exchange.handle_close(now, grace, sink),
         }
     }

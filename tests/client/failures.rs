@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use seamio::client::{
-    ClientOptions, Error, File, NewBranch, Outcome, RetryPolicy, Seata, Start, TxOptions, wait,
+    ClientOptions, Error, File, NewBranch, Outcome, RetryPolicy, RollbackReason, Seata, Start,
+    TxOptions, wait,
 };
 use seamio::proto::Text;
 use seamio::proto::message::{
@@ -196,8 +197,9 @@ fn a_commit_that_is_never_answered_is_unknown() {
             attempts: 3,
             first: Duration::from_millis(1),
             longest: Duration::from_millis(10),
-            total: Duration::from_secs(20),
+            total: Duration::from_secs(200),
         },
+        connection_patience: Duration::from_secs(60),
         ..options()
     };
     let seata = connect(builder(&[tc.address]).options(impatient));
@@ -210,6 +212,26 @@ fn a_commit_that_is_never_answered_is_unknown() {
     assert!(error.is_unknown(), "{error:?}");
     let commits = tc.heard(|message| matches!(message, Message::GlobalCommit(_)));
     assert_eq!(commits, 3);
+}
+
+#[test]
+fn a_commit_that_cannot_be_asked_for_is_none() {
+    let tc = Coordinator::start();
+    let impatient = ClientOptions {
+        commit_retry: RetryPolicy::once(Duration::from_secs(60)),
+        connection_patience: Duration::from_millis(50),
+        ..options()
+    };
+    let seata = connect(builder(&[tc.address]).options(impatient));
+    let tx = wait(seata.begin(TxOptions::default())).expect("begun");
+    drop(tc);
+    // Whether the connections are known to be down yet or not, nothing was committed.
+    let outcome = wait(tx.commit());
+    match outcome {
+        Outcome::RolledBack { reason, .. } => assert_eq!(reason, RollbackReason::NotAsked),
+        Outcome::Unknown { error, .. } => assert!(error.is_unknown(), "{error:?}"),
+        Outcome::Committed { status } => panic!("{status}"),
+    }
 }
 
 #[test]

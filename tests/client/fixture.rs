@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use seamio::client::resource::{BoxFuture, PhaseTwo, Resource};
-use seamio::client::{Background, ClientOptions, File, Seata, SeataBuilder, wait};
+use seamio::client::{Background, ClientOptions, File, Seata, SeataBuilder, Start, wait};
 use seamio::proto::status::{BranchStatus, BranchType};
 use seamio::tc::server::{Server, ServerConfig, ServerHandle, Stopped};
 
@@ -124,6 +124,7 @@ pub fn options() -> ClientOptions {
     ClientOptions {
         seed: 1,
         connection_patience: PATIENCE,
+        start: Start::WithinOrFail(PATIENCE),
         ..ClientOptions::default()
     }
 }

@@ -263,10 +263,11 @@ fn what_a_resource_spawns_runs_beside() {
     let mut scene = Scene::new(1, 9);
     let (sink, told) = ticket();
     let (go, gone) = ticket::<()>();
-    scene.jobs.spawn(Box::pin(async move {
+    let finite = Spawned::Finite(Box::pin(async move {
         gone.await;
         let _ = sink.send(1);
     }));
+    assert!(scene.jobs.spawn(finite).is_ok());
     let _ = scene.poll();
     scene.commit("x", 1).expect("room");
     let _ = scene.poll();
@@ -274,6 +275,32 @@ fn what_a_resource_spawns_runs_beside() {
     go.send(()).expect("it waits");
     let _ = scene.poll();
     assert_eq!(crate::client::wait(told), Some(1));
+    assert!(matches!(
+        scene.inbox.take().pop_front(),
+        Some(Command::Release)
+    ));
+}
+
+#[test]
+fn what_never_ends_ends_with_the_client() {
+    let mut scene = Scene::new(1, 9);
+    let endless = || {
+        Box::pin(std::future::poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }))
+    };
+    assert!(scene.jobs.spawn(Spawned::Loop(endless())).is_ok());
+    assert!(scene.jobs.spawn(Spawned::Finite(endless())).is_ok());
+    assert!(scene.poll().is_pending(), "and others get their turn");
+    scene.jobs.close();
+    assert!(scene.poll().is_ready());
+    scene.background = None;
+    assert!(matches!(
+        scene.inbox.take().pop_front(),
+        Some(Command::Release)
+    ));
+    assert!(scene.jobs.spawn(Spawned::Loop(endless())).is_err());
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub(super) struct Call {
     pub(super) due: Instant,
     /// When it is given up.
     pub(super) until: Instant,
+    /// Why the last attempt that was sent came to nothing.
+    pub(super) lost: Option<Error>,
     /// Its caller went away while it was under way.
     pub(super) abandoned: bool,
 }

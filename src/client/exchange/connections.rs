@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::roster::{LinkId, LinkState, Role};
-use super::{Announcement, Asked, Exchange, Output, Timer};
+use super::{Announcement, Asked, Exchange, Output, Timer, later};
 use crate::client::Error;
 use crate::client::ticket::Sink;
 use crate::net::SessionId;
@@ -56,7 +56,7 @@ impl Exchange {
         };
         self.roster.open(id, session);
         self.roster.link_mut(id).state = LinkState::Registering(message_id);
-        self.set_link_due(id, Some(now + patience));
+        self.set_link_due(id, Some(later(now, patience)));
         self.push_send(now, session, Rpc::request(message_id, message));
     }
 
@@ -167,7 +167,7 @@ impl Exchange {
             let message = self.register_rm(resource.clone());
             self.push_send(now, session, Rpc::request(message_id, message));
         }
-        let until = now + self.options.rm_request_timeout;
+        let until = later(now, self.options.rm_request_timeout);
         self.timers.insert((until, Timer::Announcements));
         self.announcements.push(Announcement {
             sink,
@@ -194,11 +194,11 @@ impl Exchange {
                 let Some(heartbeat) = self.options.heartbeat else {
                     return;
                 };
-                if link.last_sent + heartbeat <= now {
+                if later(link.last_sent, heartbeat) <= now {
                     let id = self.message_id();
                     self.push_send(now, session, Rpc::ping(id));
                 }
-                let due = self.roster.link(id).last_sent + heartbeat;
+                let due = later(self.roster.link(id).last_sent, heartbeat);
                 self.set_link_due(id, Some(due));
             }
             LinkState::Down | LinkState::Removed => {}
@@ -226,7 +226,10 @@ impl Exchange {
         link.state = LinkState::Ready;
         link.failure = None;
         link.table = PeerVersion::parse(&answer.version).exception_table();
-        let due = self.options.heartbeat.map(|period| link.last_sent + period);
+        let due = self
+            .options
+            .heartbeat
+            .map(|period| later(link.last_sent, period));
         self.set_link_due(id, due);
         log::info!(
             "coordinator={} role={} event=registered version={}",

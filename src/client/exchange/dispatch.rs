@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::balance::Candidate;
 use super::calls::{Answer, Call, CallId, Place, Reply, Request};
 use super::roster::{LinkId, LinkState, Role};
-use super::{Exchange, Output, Timer, merge, retry};
+use super::{Exchange, Output, Timer, later, merge, retry};
 use crate::client::ticket::Sink;
 use crate::client::{Error, Sending};
 use crate::net::SessionId;
@@ -35,7 +35,7 @@ impl Exchange {
             }
             (Some(_), None) => {}
             (None, sink) => {
-                let until = now + request.retry.total;
+                let until = later(now, request.retry.total);
                 let call = Call {
                     request,
                     sink,
@@ -45,6 +45,7 @@ impl Exchange {
                     sent: 0,
                     due: now,
                     until,
+                    lost: None,
                     abandoned: false,
                 };
                 self.calls.insert(id, call);
@@ -177,8 +178,19 @@ impl Exchange {
     /// An attempt came to nothing: another one, or `last` is the answer.
     pub(super) fn attempt_failed(&mut self, now: Instant, id: CallId, last: Answer) {
         self.release(id);
-        let Some(call) = self.calls.get(&id) else {
+        let Some(call) = self.calls.get_mut(&id) else {
             return;
+        };
+        // Once an attempt has left, it is no more certain that nothing was done.
+        let last = match last {
+            Err(Error::Unreachable(why)) => {
+                Err(call.lost.clone().unwrap_or(Error::Unreachable(why)))
+            }
+            Err(error) => {
+                call.lost = Some(error.clone());
+                Err(error)
+            }
+            answer => answer,
         };
         if call.abandoned {
             return match call.request.message {
@@ -187,7 +199,7 @@ impl Exchange {
             };
         }
         let pause = retry::pause(&call.request.retry, call.tries, &mut self.chance);
-        match pause.map(|pause| now + pause) {
+        match pause.map(|pause| later(now, pause)) {
             Some(at) if at < call.until => {
                 log::debug!(
                     "xid={} event=retry tries={} last={:?}",
@@ -268,7 +280,7 @@ impl Exchange {
         match self.choose(id, role) {
             Some(link) => self.send(now, id, link),
             None => {
-                let due = until.min(now + self.options.connection_patience);
+                let due = until.min(later(now, self.options.connection_patience));
                 self.place(id, Place::Parked, due);
             }
         }
@@ -301,7 +313,7 @@ impl Exchange {
             return;
         };
         call.sent += 1;
-        let due = call.until.min(now + call.request.attempt);
+        let due = call.until.min(later(now, call.request.attempt));
         let sending = match call.request.role {
             Role::Tm => self.options.tm_sending,
             Role::Rm => self.options.rm_sending,

@@ -109,7 +109,7 @@ pub(crate) struct Exchange {
     announcements: Vec<Announcement>,
     starting: Option<Sink<Result<(), Error>>>,
     closing: Closing,
-    /// Requests of coordinators that are being worked on.
+    /// Requests of coordinators that are being worked on, and what else an orderly end waits for.
     serving: usize,
     outputs: VecDeque<Output>,
     counters: Arc<Counters>,
@@ -142,6 +142,10 @@ struct Announcement {
 
 impl Exchange {
     pub(crate) fn new(options: ClientOptions, identity: Identity, counters: Arc<Counters>) -> Self {
+        let options = ClientOptions {
+            heartbeat: options.heartbeat.map(|period| period.max(HEARTBEAT_MIN)),
+            ..options
+        };
         let chance = Chance::new(options.seed);
         let balancer = Balancer::new(options.load_balance, chance.clone());
         Self {
@@ -196,7 +200,7 @@ impl Exchange {
         sink: Sink<Result<(), Error>>,
     ) {
         self.starting = Some(sink);
-        self.timers.insert((now + within, Timer::Start));
+        self.timers.insert((later(now, within), Timer::Start));
         self.check_start();
     }
 
@@ -220,7 +224,7 @@ impl Exchange {
         };
         sinks.extend(sink);
         self.closing = Closing::Waiting(sinks);
-        self.timers.insert((now + grace, Timer::Close));
+        self.timers.insert((later(now, grace), Timer::Close));
         self.check_closing();
     }
 
@@ -232,10 +236,20 @@ impl Exchange {
         head: &FrameHead,
         answer: Option<Message>,
     ) {
-        self.serving = self.serving.saturating_sub(1);
         if let (Some(answer), Some(_)) = (answer, self.roster.of_session(session)) {
             self.push_send(now, session, Rpc::response_to(head, answer));
         }
+        self.handle_release();
+    }
+
+    /// Something runs that an orderly end waits for.
+    pub(crate) fn handle_hold(&mut self) {
+        self.serving += 1;
+    }
+
+    /// It is over.
+    pub(crate) fn handle_release(&mut self) {
+        self.serving = self.serving.saturating_sub(1);
         self.check_closing();
     }
 
@@ -369,6 +383,17 @@ impl Asked {
         }
     }
 }
+
+/// A moment that far away, or one that nobody will see.
+fn later(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or_else(|| now + AGES)
+}
+
+/// A heartbeat needs some silence before it.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(1);
+
+/// Longer than any process runs.
+const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Requests of our own are numbered from here on.
 const OWN_CALLS: u64 = 1 << 63;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::outcome::is_over;
 use super::{Outcome, TxOptions};
 use crate::client::exchange::{Request, Role};
 use crate::client::rm::{checked, wrong};
@@ -207,6 +208,26 @@ impl GlobalTx {
         }
     }
 
+    /// Asks for the status again and again until the transaction is over with all its branches, and gives the last answer:
+    /// one that is not over when it was asked `times` times. Between two questions lies `pause`.
+    ///
+    /// # Errors
+    /// As for every request.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing.
+    pub async fn await_end(&self, pause: Duration, times: u32) -> Result<GlobalStatus, Error> {
+        let mut status = self.status().await?;
+        for _ in 1..times {
+            if is_over(status) {
+                break;
+            }
+            self.seata().rm().sleep(pause).await;
+            status = self.status().await?;
+        }
+        Ok(status)
+    }
+
     /// Tells the coordinator how the transaction went, as engines of SAGA do. Gives the status it has now.
     ///
     /// # Errors
@@ -290,6 +311,17 @@ impl GlobalTx {
                     },
                     other => other,
                 };
+            }
+            Err(error @ (Error::Unreachable(_) | Error::Limit(_) | Error::Invalid(_))) => {
+                log::warn!(
+                    "xid={} event=commit-not-asked error={error}",
+                    self.inner.xid
+                );
+                seata.abandon(self.inner.xid.clone());
+                Outcome::RolledBack {
+                    reason: RollbackReason::NotAsked,
+                    status: GlobalStatus::Unknown,
+                }
             }
             Err(error) => self.unknown(error),
         };

@@ -98,6 +98,23 @@ pub(super) fn is_settled(status: GlobalStatus) -> bool {
     )
 }
 
+/// Whether nothing more will be done about a transaction.
+pub(super) fn is_over(status: GlobalStatus) -> bool {
+    matches!(
+        status,
+        GlobalStatus::Committed
+            | GlobalStatus::CommitFailed
+            | GlobalStatus::CommitRetryTimeout
+            | GlobalStatus::Rollbacked
+            | GlobalStatus::RollbackFailed
+            | GlobalStatus::RollbackRetryTimeout
+            | GlobalStatus::TimeoutRollbacked
+            | GlobalStatus::TimeoutRollbackFailed
+            | GlobalStatus::Finished
+            | GlobalStatus::Deleting
+    )
+}
+
 /// What a status says about the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decided {
