@@ -190,7 +190,11 @@ impl Exchange {
                 call.lost = Some(error.clone());
                 Err(error)
             }
-            answer => answer,
+            answer => {
+                let what = "the coordinator's last answer decided nothing";
+                call.lost = Some(Error::Protocol(what.to_owned()));
+                answer
+            }
         };
         if call.abandoned {
             return match call.request.message {
