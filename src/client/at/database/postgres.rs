@@ -1,0 +1,112 @@
+//! PostgreSQL.
+
+use futures_core::future::BoxFuture;
+use sqlx::postgres::{PgArguments, PgDatabaseError, PgQueryResult, PgRow, PgSeverity, Postgres};
+use sqlx::{Arguments, Executor, Row, SqlStr};
+
+use super::postgres_tables;
+use super::postgres_values;
+use super::{
+    Aftermath, Answer, Bound, CommitFailure, Database, Driver, Plain, Reuse, Server, Stored,
+    TableName, code, next, run_on_connection,
+};
+use crate::client::at::meta::{ColumnMeta, TableMeta};
+use crate::client::at::statement::{Dialect, Returning};
+use crate::client::at::value::Value;
+
+impl Database for Postgres {}
+
+impl Driver for Postgres {
+    const DIALECT: Dialect = Dialect::Postgres;
+
+    const BEGIN: Option<&'static str> = None;
+
+    run_on_connection!();
+
+    fn rows_affected(result: &PgQueryResult) -> u64 {
+        result.rows_affected()
+    }
+
+    fn last_insert_id(_: &PgQueryResult) -> Option<i64> {
+        None
+    }
+
+    fn table<'e>(
+        conn: &'e mut Self::Connection,
+        name: &'e TableName,
+    ) -> BoxFuture<'e, Result<Option<TableMeta>, sqlx::Error>> {
+        Box::pin(postgres_tables::describe(conn, name))
+    }
+
+    fn server(conn: &mut Self::Connection) -> BoxFuture<'_, Result<Server, sqlx::Error>> {
+        Box::pin(async move {
+            let version = sqlx::query_scalar("SELECT current_setting('server_version')")
+                .fetch_one(conn)
+                .await?;
+            Ok(Server {
+                version,
+                returning: Returning::Supported,
+                packet_max: None,
+            })
+        })
+    }
+
+    fn add(arguments: &mut PgArguments, value: Plain<'_>) -> Result<(), sqlx::Error> {
+        let added = match value {
+            Plain::Integer(number) => arguments.add(number),
+            Plain::Text(text) => Arguments::add(arguments, text),
+            Plain::Bytes(bytes) => Arguments::add(arguments, bytes),
+        };
+        added.map_err(sqlx::Error::Encode)
+    }
+
+    fn get(row: &PgRow, index: usize) -> Result<Stored, sqlx::Error> {
+        postgres_values::stored(row, index)
+    }
+
+    fn get_truth(row: &PgRow, index: usize) -> Result<bool, sqlx::Error> {
+        row.try_get_unchecked(index)
+    }
+
+    fn image_query(sql: String, columns: &[&ColumnMeta]) -> String {
+        postgres_values::image_query(sql, columns)
+    }
+
+    fn read(row: &PgRow, index: usize, column: &ColumnMeta) -> Result<Value, sqlx::Error> {
+        postgres_values::read(row, index, column)
+    }
+
+    fn bind(
+        arguments: &mut PgArguments,
+        value: &Value,
+        column: &ColumnMeta,
+    ) -> Result<(), sqlx::Error> {
+        postgres_values::bind(arguments, value, column).map_err(sqlx::Error::Encode)
+    }
+
+    /// Any error aborts the transaction.
+    fn aftermath(_: &sqlx::Error) -> Aftermath {
+        Aftermath::Ended
+    }
+
+    fn commit_failure(error: &sqlx::Error) -> CommitFailure {
+        let sqlx::Error::Database(said) = error else {
+            return CommitFailure::Unknown;
+        };
+        let Some(said) = said.try_downcast_ref::<PgDatabaseError>() else {
+            return CommitFailure::Unknown;
+        };
+        // A connection that ends with the answer may have ended after the commit; 40003 says so of itself.
+        let refused = said.severity() == PgSeverity::Error
+            && matches!(said.code().get(..2), Some("23" | "40" | "25"))
+            && said.code() != "40003";
+        match refused {
+            true => CommitFailure::Refused,
+            false => CommitFailure::Unknown,
+        }
+    }
+
+    fn is_deadlock(error: &sqlx::Error) -> bool {
+        matches!(code(error).as_deref(), Some("40P01" | "40001" | "55P03"))
+    }
+}
