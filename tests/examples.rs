@@ -209,6 +209,21 @@ fn wss_chat_lets_everybody_hear() {
     );
 }
 
+#[test]
+fn at_order_undoes_what_was_committed() {
+    let example = Example::start_with("at_order", &["--features", "sqlite"], &[]);
+    let said = example.finish();
+    assert_says(
+        &said,
+        &[
+            "before: tea 10, money 100, orders 0",
+            "first order committed: tea 7, money 85, orders 1",
+            "second order: rolled back",
+            "second order undone: tea 7, money 85, orders 1",
+        ],
+    );
+}
+
 /// An example without a test would rot.
 #[test]
 fn every_example_is_run_here() {

@@ -14,12 +14,39 @@
 //!
 //! Follows client.md 3, 4 and 5.
 
+mod branch;
+mod cleanup;
 pub mod comparison;
+mod coordination;
+mod database;
+mod error;
+mod handle;
 pub mod image;
+mod images;
 pub mod java;
 pub mod lock_key;
 pub mod meta;
+mod options;
+mod recorded;
+mod resource;
+mod start;
 pub mod statement;
+mod tables;
+mod undo;
 pub mod undo_log;
+mod undo_rows;
+mod undo_table;
 pub mod value;
 pub mod zone;
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
+
+pub use branch::AtBranch;
+pub use branch::query::{Query, query};
+pub use database::Database;
+pub use error::Error;
+pub use handle::At;
+pub use options::{AtOptions, LockRetry, MissingUndoTable, ReportSuccess, Validation};
+pub use statement::ImageColumns;
+pub use undo_table::Purge;

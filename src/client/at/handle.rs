@@ -1,0 +1,226 @@
+//! The application's handle of a database in AT mode.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use sqlx::{Connection, Pool, Transaction};
+
+use super::branch::{AtBranch, Mode, Unit};
+use super::database::Database;
+use super::resource::AtResource;
+use super::{AtOptions, Error, start};
+use crate::client::{GlobalTx, Seata, TxRole};
+use crate::proto::Text;
+
+/// A database in AT mode: begins local transactions that can be undone after they were committed. Cheap to clone.
+pub struct At<DB: Database> {
+    resource: Arc<AtResource<DB>>,
+}
+
+impl Seata {
+    /// Prepares a database for AT and registers it as a resource.
+    ///
+    /// The pool is used for second phases and for [`At::begin_pooled`]; branches may bring their own connections to the same
+    /// database. All connections need the session settings of the pool, the time zone above all.
+    ///
+    /// ```no_run
+    /// # async fn run(seata: seamio::client::Seata, pool: sqlx::SqlitePool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use seamio::client::TxOptions;
+    /// use seamio::client::at::AtOptions;
+    ///
+    /// let at = seata.at(pool, AtOptions::new("jdbc:sqlite:/srv/stock.db").create_undo_log()).await?;
+    /// let tx = seata.begin(TxOptions::new("place-order")).await?;
+    /// let mut branch = at.begin_pooled(&tx).await?;
+    /// sqlx::query("UPDATE stock SET qty = qty - ? WHERE id = ?").bind(3).bind(7_i64).execute(&mut branch).await?;
+    /// branch.commit().await?;
+    /// tx.commit().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPrepared`] when the undo log's table or its unique index is missing; the text has the statements that make
+    /// it. [`Error::Database`]; [`Error::Coordinator`] when the resource cannot be registered.
+    pub async fn at<DB: Database>(
+        &self,
+        pool: Pool<DB>,
+        options: AtOptions,
+    ) -> Result<At<DB>, Error> {
+        let rm = self.rm();
+        let resource = start::open(pool, options, Arc::new(rm.clone())).await?;
+        rm.register_resource(resource.clone())
+            .await
+            .map_err(Error::Coordinator)?;
+        Ok(At { resource })
+    }
+}
+
+impl<DB: Database> At<DB> {
+    /// Begins a local transaction on the application's own connection. Within a transaction that runs without a global one
+    /// ([`TxRole::Absent`]) it is a plain one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InTransaction`] when the connection is in a transaction already; [`Error::Database`].
+    pub async fn begin<'c>(
+        &self,
+        tx: &GlobalTx,
+        conn: &'c mut DB::Connection,
+    ) -> Result<AtBranch<'c, DB>, Error> {
+        self.begin_as(mode_of(tx), conn).await
+    }
+
+    /// Begins a local transaction on a connection of the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn begin_pooled(&self, tx: &GlobalTx) -> Result<AtBranch<'static, DB>, Error> {
+        self.begin_from_pool(mode_of(tx), Unit::Explicit).await
+    }
+
+    /// Begins a local transaction that is no branch but respects the locks of global transactions: its commit waits until none
+    /// holds a row that it changed, and its `SELECT … FOR UPDATE` gives rows that none holds.
+    ///
+    /// # Errors
+    ///
+    /// As for [`At::begin`].
+    pub async fn global_lock<'c>(
+        &self,
+        conn: &'c mut DB::Connection,
+    ) -> Result<AtBranch<'c, DB>, Error> {
+        self.begin_as(Mode::LockOnly, conn).await
+    }
+
+    /// Runs a whole local transaction and commits it. When a global lock is in the way, or the database gives the transaction up
+    /// for another, it is rolled back and run again after a pause, up to [`LockRetry::times`](super::LockRetry::times): its own
+    /// row locks are free while it waits, so that the other can end.
+    ///
+    /// ```no_run
+    /// # async fn run(at: seamio::client::at::At<sqlx::MySql>, tx: seamio::client::GlobalTx) -> Result<(), seamio::client::at::Error> {
+    /// at.run(&tx, |branch| Box::pin(async move {
+    ///     sqlx::query("UPDATE stock SET qty = qty - 1 WHERE id = 7").execute(branch).await?;
+    ///     Ok::<(), seamio::client::at::Error>(())
+    /// })).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of the unit, after its local transaction was rolled back; else as for [`AtBranch::commit`].
+    pub async fn run<T, E, F>(&self, tx: &GlobalTx, mut unit: F) -> Result<T, E>
+    where
+        T: Send,
+        E: From<Error> + Send,
+        F: for<'b> FnMut(&'b mut AtBranch<'static, DB>) -> BoxFuture<'b, Result<T, E>> + Send,
+    {
+        let retry = self.resource.options.lock_retry;
+        let mut attempt = 0;
+        loop {
+            let mut branch = self.begin_from_pool(mode_of(tx), Unit::Replayed).await?;
+            let (error, is_conflict) = match unit(&mut branch).await {
+                Ok(value) => match branch.commit().await {
+                    Ok(()) => return Ok(value),
+                    Err(error) => {
+                        let is_conflict = error.is_lock_conflict();
+                        (error.into(), is_conflict)
+                    }
+                },
+                Err(error) => {
+                    let conflict = branch.conflict().is_some();
+                    if let Err(error) = branch.rollback().await {
+                        let resource = &self.resource.id;
+                        log::warn!("resource={resource} event=rollback-unconfirmed error={error}");
+                    }
+                    (error, conflict)
+                }
+            };
+            if !is_conflict || attempt >= retry.times {
+                return Err(error);
+            }
+            attempt += 1;
+            self.resource.coordinator.sleep(retry.interval).await;
+        }
+    }
+
+    /// Deletes the undo logs of the branches that are committed by now, instead of leaving it to the background. Before the
+    /// client is closed it leaves a clean table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`]; what was not deleted stays queued.
+    pub async fn clean_up(&self) -> Result<(), Error> {
+        self.resource.clean_queued().await.map_err(Error::Database)
+    }
+
+    /// The id under which the coordinator knows it.
+    pub fn resource_id(&self) -> &str {
+        self.resource.id.as_str()
+    }
+
+    async fn begin_as<'c>(
+        &self,
+        mode: Mode,
+        conn: &'c mut DB::Connection,
+    ) -> Result<AtBranch<'c, DB>, Error> {
+        if conn.is_in_transaction() {
+            // SQLite counts a transaction that was dropped until its queued ROLLBACK has run.
+            conn.ping().await.map_err(Error::Database)?;
+            if conn.is_in_transaction() {
+                return Err(Error::InTransaction);
+            }
+        }
+        let begun = match DB::BEGIN {
+            Some(begin) => conn.begin_with(begin).await,
+            None => conn.begin().await,
+        };
+        Ok(self.branch(begun.map_err(Error::Database)?, mode, Unit::Explicit))
+    }
+
+    async fn begin_from_pool(
+        &self,
+        mode: Mode,
+        unit: Unit,
+    ) -> Result<AtBranch<'static, DB>, Error> {
+        let pool = &self.resource.pool;
+        let begun = match DB::BEGIN {
+            Some(begin) => pool.begin_with(begin).await,
+            None => pool.begin().await,
+        };
+        Ok(self.branch(begun.map_err(Error::Database)?, mode, unit))
+    }
+
+    fn branch<'c>(
+        &self,
+        transaction: Transaction<'c, DB>,
+        mode: Mode,
+        unit: Unit,
+    ) -> AtBranch<'c, DB> {
+        AtBranch::new(Arc::clone(&self.resource), transaction, mode, unit)
+    }
+}
+
+fn mode_of(tx: &GlobalTx) -> Mode {
+    match tx.role() {
+        TxRole::Absent => Mode::Outside,
+        TxRole::Launcher | TxRole::Participant => Mode::Global(Text::clone(tx.xid())),
+    }
+}
+
+impl<DB: Database> Clone for At<DB> {
+    fn clone(&self) -> Self {
+        Self {
+            resource: Arc::clone(&self.resource),
+        }
+    }
+}
+
+impl<DB: Database> fmt::Debug for At<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("At")
+            .field("resource", &self.resource.id)
+            .finish_non_exhaustive()
+    }
+}

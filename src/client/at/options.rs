@@ -1,0 +1,121 @@
+//! How AT works on one database.
+
+use std::time::Duration;
+
+use super::lock_key::{KeyForm, KeyRules};
+use super::statement::ImageColumns;
+use super::undo_log::{Format, Serializer};
+use super::undo_table::Purge;
+
+/// How AT works on one database. Start from [`AtOptions::new`] and change what is not to your liking.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AtOptions {
+    /// What coordinator and other services know the database by. Java services that share its rows must use the same:
+    /// `jdbc:mysql://HOST:PORT/DATABASE`, `jdbc:postgresql://HOST:PORT/DATABASE`; for SQLite `jdbc:sqlite:PATH`. No commas.
+    pub resource_id: String,
+    /// The undo log's table, in a schema where there is a dot. Default `undo_log`.
+    pub undo_table: String,
+    /// What to do when that table is missing.
+    pub missing_undo_table: MissingUndoTable,
+    /// How long a global lock that another transaction holds is waited for.
+    pub lock_retry: LockRetry,
+    /// Whether an image has all columns or only those that an UPDATE names.
+    pub image_columns: ImageColumns,
+    /// Whether rollback looks first if somebody else changed the rows since.
+    pub validation: Validation,
+    /// How undo logs are written. Default: as Java clients of version 2.1 and later do.
+    pub format: Format,
+    /// How lock keys are written. Default: as Java clients do.
+    pub keys: KeyRules,
+    /// Whether a phase one that succeeded is reported too. The coordinator does not need it.
+    pub report_success: ReportSuccess,
+    /// How long the description of a table is believed. Default 15 min; an error that hints at a changed table ends it.
+    pub table_expiry: Duration,
+    /// Committed branches whose undo log waits to be deleted, at most. Default 10 000; what does not fit is left for the
+    /// coordinator's request to delete old undo logs.
+    pub cleanup_queue: usize,
+    /// Which old rows the coordinator's request deletes.
+    pub purge: Purge,
+}
+
+/// What to do when the undo log's table is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum MissingUndoTable {
+    /// Refuse to start, and say how to create it.
+    #[default]
+    Refuse,
+    /// Create it.
+    Create,
+}
+
+/// Whether rollback looks first if somebody else changed the rows since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Validation {
+    /// It does, and gives up when the rows are neither as they were before nor after.
+    #[default]
+    Checked,
+    /// It overwrites whatever is there.
+    Unchecked,
+}
+
+/// Whether a phase one that succeeded is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReportSuccess {
+    /// It is not.
+    #[default]
+    Silent,
+    /// It is.
+    Reported,
+}
+
+/// How long a global lock that another transaction holds is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockRetry {
+    /// The pause before the next attempt.
+    pub interval: Duration,
+    /// Attempts after the first.
+    pub times: u32,
+}
+
+impl Default for LockRetry {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_millis(10),
+            times: 30,
+        }
+    }
+}
+
+impl AtOptions {
+    /// The defaults, which are Java's, for the database that services know by this id.
+    pub fn new(resource_id: impl Into<String>) -> Self {
+        Self {
+            resource_id: resource_id.into(),
+            undo_table: "undo_log".to_owned(),
+            missing_undo_table: MissingUndoTable::default(),
+            lock_retry: LockRetry::default(),
+            image_columns: ImageColumns::Written,
+            validation: Validation::default(),
+            format: Format::default(),
+            keys: KeyRules::default(),
+            report_success: ReportSuccess::default(),
+            table_expiry: Duration::from_secs(900),
+            cleanup_queue: 10_000,
+            purge: Purge::default(),
+        }
+    }
+
+    /// For resources that no Java client has: undo logs in our own dialect, and lock keys of every type and text.
+    pub fn only_seamio(mut self) -> Self {
+        self.format.serializer = Serializer::Native;
+        self.keys.form = KeyForm::Strict;
+        self
+    }
+
+    /// Creates the undo log's table where it is missing.
+    pub fn create_undo_log(mut self) -> Self {
+        self.missing_undo_table = MissingUndoTable::Create;
+        self
+    }
+}

@@ -1,0 +1,171 @@
+//! A database as a resource: what its branches share, and the second phases that the coordinator asks for.
+
+use std::sync::Arc;
+
+use sqlx::Pool;
+
+use super::AtOptions;
+use super::cleanup::{Cleanup, Room};
+use super::coordination::Coordination;
+use super::database::{Database, Plain, Reuse, Server};
+use super::lock_key::KeyRules;
+use super::statement::Returning;
+use super::tables::Tables;
+use super::undo::{self, Undone};
+use super::undo_rows;
+use super::undo_table::{PURGE_ROWS, UndoTable};
+use crate::client::resource::{BoxFuture, PhaseTwo, Resource};
+use crate::proto::Text;
+use crate::proto::status::{BranchStatus, BranchType};
+
+/// A database in AT mode.
+pub(super) struct AtResource<DB: Database> {
+    pub(super) options: AtOptions,
+    pub(super) id: Text,
+    /// For second phases, and for branches that bring no connection of their own.
+    pub(super) pool: Pool<DB>,
+    pub(super) coordinator: Arc<dyn Coordination>,
+    pub(super) server: Server,
+    pub(super) undo: UndoTable,
+    pub(super) tables: Tables,
+    pub(super) cleanup: Cleanup,
+    pub(super) keys: KeyRules,
+}
+
+impl<DB: Database> AtResource<DB> {
+    /// How keys of inserted rows become known. MariaDB's RETURNING would cost its clients the number of rows and the last
+    /// inserted id, which the protocol does not tell beside returned rows.
+    pub(super) fn returning(&self) -> Returning {
+        match DB::DIALECT {
+            super::statement::Dialect::MySql => Returning::Unsupported,
+            _ => self.server.returning,
+        }
+    }
+
+    /// Deletes the undo logs of committed branches as long as there are any.
+    async fn clean(self: Arc<Self>) {
+        let mut working = self.cleanup.working();
+        let mut pause = Cleanup::FIRST_PAUSE;
+        loop {
+            self.coordinator.sleep(pause).await;
+            pause = match self.clean_queued().await {
+                Ok(()) => Cleanup::FIRST_PAUSE,
+                Err(error) => {
+                    let pause = Cleanup::next_pause(pause);
+                    log::warn!(
+                        "resource={} event=undo-log-not-deleted retry_in={pause:?} error={error}",
+                        self.id
+                    );
+                    pause
+                }
+            };
+            if working.stop_when_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Deletes what is queued now. What fails is queued again.
+    pub(super) async fn clean_queued(&self) -> Result<(), sqlx::Error> {
+        loop {
+            let batch = self.cleanup.take();
+            if batch.branches().is_empty() {
+                return Ok(());
+            }
+            let mut conn = self.pool.acquire().await?;
+            undo_rows::delete::<DB>(&mut conn, &self.undo, batch.branches()).await?;
+            batch.done();
+        }
+    }
+
+    async fn purge(&self, save_days: i16) {
+        let days = match save_days {
+            ..=0 => 7,
+            days => i64::from(days),
+        };
+        loop {
+            let deleted = async {
+                let mut conn = self.pool.acquire().await?;
+                let sql = self.undo.delete_old(self.options.purge);
+                let values = [Plain::Integer(days)];
+                let answer = undo_rows::execute::<DB>(&mut conn, sql, &values, Reuse::Once).await?;
+                Ok::<u64, sqlx::Error>(answer.affected())
+            };
+            match deleted.await {
+                Ok(rows) if rows >= PURGE_ROWS => {}
+                Ok(rows) => {
+                    log::info!(
+                        "resource={} event=undo-log-purged days={days} last={rows}",
+                        self.id
+                    );
+                    return;
+                }
+                Err(error) => {
+                    log::warn!(
+                        "resource={} event=undo-log-not-purged error={error}",
+                        self.id
+                    );
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl<DB: Database> Resource for AtResource<DB> {
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn branch_type(&self) -> BranchType {
+        BranchType::At
+    }
+
+    /// Answers at once: what is committed stays committed, and rows that nobody deletes are deleted when they are old.
+    fn commit(self: Arc<Self>, branch: PhaseTwo) -> BoxFuture<BranchStatus> {
+        Box::pin(async move {
+            match self.cleanup.push((branch.xid, branch.branch_id.0)) {
+                Room::Idle => {
+                    let resource = Arc::clone(&self);
+                    self.coordinator.spawn(Box::pin(resource.clean()));
+                }
+                Room::Working => {}
+                Room::Full => {
+                    // Who commits faster than rows are deleted waits for it.
+                    if let Err(error) = self.clean_queued().await {
+                        log::warn!("resource={} event=undo-log-left error={error}", self.id);
+                    }
+                }
+            }
+            BranchStatus::PhaseTwoCommitted
+        })
+    }
+
+    fn rollback(self: Arc<Self>, branch: PhaseTwo) -> BoxFuture<BranchStatus> {
+        Box::pin(async move {
+            let (xid, id) = (branch.xid.as_str(), branch.branch_id.0);
+            match undo::undo_branch(&self, xid, id).await {
+                Ok(Undone::Restored(items)) => {
+                    log::info!("xid={xid} branch={id} event=undone items={items}");
+                    BranchStatus::PhaseTwoRollbacked
+                }
+                Ok(Undone::Nothing) => {
+                    log::info!("xid={xid} branch={id} event=nothing-to-undo");
+                    BranchStatus::PhaseTwoRollbacked
+                }
+                Err(failure) if failure.is_final() => {
+                    log::error!("xid={xid} branch={id} event=undo-failed final=true {failure}");
+                    BranchStatus::PhaseTwoRollbackFailedUnretryable
+                }
+                Err(failure) => {
+                    log::warn!("xid={xid} branch={id} event=undo-failed final=false {failure}");
+                    BranchStatus::PhaseTwoRollbackFailedRetryable
+                }
+            }
+        })
+    }
+
+    fn delete_undo_log(self: Arc<Self>, save_days: i16) -> BoxFuture<()> {
+        Box::pin(async move { self.purge(save_days).await })
+    }
+}

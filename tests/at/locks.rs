@@ -1,0 +1,161 @@
+//! Global locks: two transactions and one row.
+
+use std::time::Duration;
+
+use seamio::client::at::{Error, LockRetry};
+
+use crate::database::{Kind, Tried};
+use crate::fixture::{PATIENCE, run, scene, scene_with};
+
+const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY, v INT);
+    INSERT INTO t (id, v) VALUES (1, 10), (2, 20);";
+
+fn all(kind: Kind) -> &'static str {
+    match kind {
+        Kind::MariaDb => "SELECT CONCAT(id, ' ', v) FROM t ORDER BY id",
+        _ => "SELECT CAST(id AS text) || ' ' || CAST(v AS text) FROM t ORDER BY id",
+    }
+}
+
+/// A row of an undecided transaction is not for others; what they did is rolled back.
+async fn a_held_row_is_refused<DB: Tried>() {
+    let Some(scene) = scene::<DB>(TABLE).await else {
+        return;
+    };
+    let first = scene.begin().await;
+    scene
+        .branch(&first, &["UPDATE t SET v = 11 WHERE id = 1"])
+        .await;
+    let second = scene.begin().await;
+    let mut branch = scene.at.begin_pooled(&second).await.expect("a branch");
+    run(&mut branch, "UPDATE t SET v = 12 WHERE id = 1")
+        .await
+        .expect("updated");
+    let refused = branch.commit().await.expect_err("held");
+    assert!(refused.is_lock_conflict(), "{refused}");
+    assert_eq!(scene.rows(all(DB::KIND)).await[0], "1 11");
+    scene.commit(first).await;
+    // Another row is free, and now this one too.
+    scene
+        .branch(&second, &["UPDATE t SET v = 22 WHERE id = 2"])
+        .await;
+    scene
+        .branch(&second, &["UPDATE t SET v = 13 WHERE id = 1"])
+        .await;
+    scene.roll_back(second).await;
+    assert_eq!(scene.rows(all(DB::KIND)).await, ["1 11", "2 20"]);
+}
+
+/// A unit is run again until the row is free, and lets go of it meanwhile, so that the other can be rolled back.
+async fn a_unit_waits_for_a_rollback<DB: Tried>() {
+    let patient = |mut options: seamio::client::at::AtOptions| {
+        options.lock_retry = LockRetry {
+            interval: Duration::from_millis(5),
+            times: 10_000,
+        };
+        options
+    };
+    let Some(scene) = scene_with::<DB>(TABLE, patient).await else {
+        return;
+    };
+    let first = scene.begin().await;
+    scene
+        .branch(&first, &["UPDATE t SET v = 11 WHERE id = 1"])
+        .await;
+    let second = scene.begin().await;
+    let (at, tx) = (scene.at.clone(), (*second).clone());
+    let waiting = tokio::spawn(async move {
+        at.run(&tx, |branch| {
+            Box::pin(async move {
+                run(branch, "UPDATE t SET v = v * 2 WHERE id = 1").await?;
+                Ok::<(), Error>(())
+            })
+        })
+        .await
+    });
+    crate::fixture::until("refused once", || async {
+        scene.seata.metrics().lock_conflicts > 0
+    })
+    .await;
+    scene.roll_back(first).await;
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    waited.expect("in time").expect("no panic").expect("done");
+    // Of the ten that were put back, not of the eleven.
+    assert_eq!(scene.rows(all(DB::KIND)).await[0], "1 20");
+    scene.commit(second).await;
+}
+
+/// SELECT … FOR UPDATE gives only rows that nobody holds.
+async fn for_update_respects_the_locks<DB: Tried>() {
+    if DB::KIND == Kind::Sqlite {
+        // It has no FOR UPDATE.
+        return;
+    }
+    let Some(scene) = scene::<DB>(TABLE).await else {
+        return;
+    };
+    let first = scene.begin().await;
+    scene
+        .branch(&first, &["UPDATE t SET v = 11 WHERE id = 1"])
+        .await;
+    let second = scene.begin().await;
+    let mut branch = scene.at.begin_pooled(&second).await.expect("a branch");
+    let held = run(&mut branch, "SELECT v FROM t WHERE id = 1 FOR UPDATE").await;
+    assert!(held.is_err_and(|error| error.is_lock_conflict()));
+    run(&mut branch, "SELECT v FROM t WHERE id = 2 FOR UPDATE")
+        .await
+        .expect("free");
+    branch.rollback().await.expect("rolled back");
+    // The one that holds it may.
+    let mut branch = scene.at.begin_pooled(&first).await.expect("a branch");
+    run(&mut branch, "SELECT v FROM t WHERE id = 1 FOR UPDATE")
+        .await
+        .expect("its own");
+    branch.rollback().await.expect("rolled back");
+    scene.commit(first).await;
+    scene.commit(second).await;
+}
+
+/// A local transaction that asks for the locks is no branch, and does not commit a row that is held.
+async fn a_local_transaction_can_respect_the_locks<DB: Tried>() {
+    let Some(scene) = scene::<DB>(TABLE).await else {
+        return;
+    };
+    let first = scene.begin().await;
+    scene
+        .branch(&first, &["UPDATE t SET v = 11 WHERE id = 1"])
+        .await;
+    let branches = scene.seata.metrics().branches;
+    let mut conn = scene.pool().acquire().await.expect("a connection");
+    let mut local = scene
+        .at
+        .global_lock(&mut conn)
+        .await
+        .expect("a transaction");
+    run(&mut local, "DELETE FROM t WHERE id = 1")
+        .await
+        .expect("deleted");
+    let held = local.commit().await.expect_err("held");
+    assert!(held.is_lock_conflict(), "{held}");
+    let mut local = scene
+        .at
+        .global_lock(&mut conn)
+        .await
+        .expect("a transaction");
+    run(&mut local, "DELETE FROM t WHERE id = 2")
+        .await
+        .expect("deleted");
+    local.commit().await.expect("free");
+    drop(conn);
+    assert_eq!(scene.seata.metrics().branches, branches);
+    assert_eq!(scene.rows(all(DB::KIND)).await, ["1 11"]);
+    scene.roll_back(first).await;
+    assert_eq!(scene.rows(all(DB::KIND)).await, ["1 10"]);
+}
+
+on_every_database!(
+    a_held_row_is_refused,
+    a_unit_waits_for_a_rollback,
+    for_update_respects_the_locks,
+    a_local_transaction_can_respect_the_locks,
+);

@@ -1,0 +1,14 @@
+//! AT on real databases against a coordinator in the same process: what a rollback puts back, what a commit leaves, and what is
+//! kept out (client.md 3, 5 and 10).
+//!
+//! SQLite always; MariaDB and PostgreSQL when `SEAMIO_MYSQL_URL` and `SEAMIO_POSTGRES_URL` name servers in which databases may be
+//! created, as `tests/databases/run up` prints them. Without them those tests say that they are skipped.
+
+#[macro_use]
+mod database;
+mod ends;
+mod fixture;
+mod kinds;
+mod locks;
+mod trouble;
+mod types;
