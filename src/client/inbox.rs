@@ -1,6 +1,7 @@
 //! What the application's threads ask of the client's thread. Closed with it, so that nobody waits for a thread that is gone.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub(crate) struct Inbox {
     /// None once the thread is gone.
     commands: Mutex<State>,
     lanes: OnceLock<Lanes<Wire>>,
+    /// Of the first connection, this end.
+    local: OnceLock<IpAddr>,
 }
 
 #[derive(Default)]
@@ -72,6 +75,18 @@ impl Inbox {
     /// The way to wake the thread.
     pub(crate) fn connect(&self, lanes: Lanes<Wire>) {
         let _ = self.lanes.set(lanes);
+    }
+
+    /// A connection has this address at this end.
+    pub(crate) fn note_local(&self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            let _ = self.local.set(address);
+        }
+    }
+
+    /// The machine's address, as the first connection had it.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.local.get().copied()
     }
 
     /// Asks. Never blocks for longer than another push takes. A command that comes too late is dropped, and with it its sink,

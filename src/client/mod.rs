@@ -9,6 +9,7 @@
 //! | `tower` | layers that do so for HTTP servers and clients (feature `tower`) |
 //! | [`resource`] | what a resource manager offers the coordinator, and what it is asked to do |
 //! | [`Background`] | the future in which second phases run; the host spawns it |
+//! | [`tcc`] | actions of the application with a try, a confirm and a cancel |
 //! | `at` | local transactions on the host's own connections that can be undone (features `mysql`, `postgres`, `sqlite`) |
 //!
 //! The client brings no async runtime: its futures work with any executor, and what has to run in the background is a future
@@ -32,7 +33,8 @@ mod options;
 mod registry;
 pub mod resource;
 mod rm;
-mod seata;
+pub(crate) mod seata;
+pub mod tcc;
 mod ticket;
 mod tm;
 #[cfg(feature = "tower")]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -428,6 +429,11 @@ impl Inner {
 
     pub(super) fn spawn_loop(&self, future: BoxFuture<()>) {
         drop(self.jobs.spawn(Spawned::Loop(future)));
+    }
+
+    /// The machine's address, as the coordinators may see it; None before the first connection.
+    pub(super) fn local_address(&self) -> Option<IpAddr> {
+        self.inbox.local()
     }
 
     fn call_id(&self) -> CallId {

@@ -93,6 +93,7 @@ impl Handler for Wire {
             Address::Ip(address) => Some(address.ip()),
             _ => None,
         };
+        self.inbox.note_local(local);
         cx.post(LANE, Event::Opened(connector, session.id(), local))
             .map_err(|_| Refused("too many events wait".into()))
     }
@@ -331,9 +332,9 @@ impl Desk {
     }
 }
 
-/// Milliseconds since 1970, for the signature of a registration.
-#[allow(clippy::disallowed_methods)] // the coordinator compares it with its own wall clock
-pub(crate) fn epoch_ms() -> u64 {
+/// Milliseconds since 1970, for the signature of a registration and the context of a try.
+#[allow(clippy::disallowed_methods)] // other machines compare it with their own wall clocks
+pub(super) fn epoch_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
