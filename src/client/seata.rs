@@ -222,11 +222,26 @@ impl SeataBuilder {
     /// # Cancel safety
     /// Dropping the future ends what it started.
     pub async fn build(self) -> Result<(Seata, Background), Error> {
-        let started = self.start()?;
-        if let Some(ready) = started.ready {
-            ready.await.unwrap_or(Err(Error::Closed))?;
-        }
-        Ok((started.seata, started.background))
+        self.start()?.ready().await
+    }
+
+    /// As [`SeataBuilder::build`] on another network and clock. The caller turns the reactor, from before it waits for the rest.
+    #[cfg(feature = "sim")]
+    pub(crate) fn build_on<D: Driver, C: Clock>(
+        self,
+        driver: D,
+        clock: C,
+    ) -> Result<(Unturned<D, C>, Started), Error> {
+        let assembled = self.assemble(epoch_ms, |config, wire| {
+            Reactor::with(config, wire, driver, clock)
+                .map_err(|error| Error::Invalid(format!("the client cannot start: {error}")))
+        })?;
+        let unturned = Unturned {
+            reactor: assembled.reactor,
+            inbox: assembled.inbox,
+            jobs: assembled.jobs,
+        };
+        Ok((unturned, assembled.started))
     }
 
     fn start(self) -> Result<Started, Error> {
@@ -356,12 +371,38 @@ pub(crate) struct Started {
     ready: Option<Ticket<Result<(), Error>>>,
 }
 
+impl Started {
+    /// Waits for what [`Start`] says.
+    pub(crate) async fn ready(self) -> Result<(Seata, Background), Error> {
+        if let Some(ready) = self.ready {
+            ready.await.unwrap_or(Err(Error::Closed))?;
+        }
+        Ok((self.seata, self.background))
+    }
+}
+
 /// A client whose reactor nobody turns yet.
 pub(crate) struct Assembled<D: Driver, C: Clock> {
     pub(crate) reactor: Reactor<Wire, D, C>,
     pub(crate) started: Started,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) jobs: Arc<Jobs>,
+}
+
+/// A client whose reactor its owner turns.
+#[cfg(feature = "sim")]
+pub(crate) struct Unturned<D: Driver, C: Clock> {
+    pub(crate) reactor: Reactor<Wire, D, C>,
+    inbox: Arc<Inbox>,
+    jobs: Arc<Jobs>,
+}
+
+#[cfg(feature = "sim")]
+impl<D: Driver, C: Clock> Drop for Unturned<D, C> {
+    fn drop(&mut self) {
+        self.inbox.close();
+        self.jobs.close();
+    }
 }
 
 fn net_config(options: &ClientOptions) -> Config {

@@ -9,6 +9,7 @@
 //! | [`Plugs`] | byte connections of scripted peers |
 //! | `SimClient` | a client of coordinators on such sockets (feature `client`) |
 //! | [`SimServer`] | a coordinator's whole server on such sockets |
+//! | `kit` | a coordinator for tests of applications (feature `client`) |
 //! | [`disk::SimDisk`] | a directory below a journal: what was not synced may be lost, sector by sector |
 //!
 //! A simulation runs in one thread. [`Network::step`] gives each [`Machine`] (a reactor, a scripted peer) a turn, and
@@ -24,6 +25,8 @@ mod client;
 mod clock;
 pub mod disk;
 mod fault;
+#[cfg(feature = "client")]
+pub mod kit;
 mod network;
 mod packet;
 mod plug;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::net::driver::{
@@ -22,6 +22,7 @@ use super::wire::{EndId, Phase, Source, Step, World, address};
 pub struct Network {
     world: Arc<Mutex<World>>,
     clock: SimClock,
+    wake: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Network {
@@ -32,6 +33,7 @@ impl Network {
         Network {
             world: Arc::new(Mutex::new(world)),
             clock,
+            wake: Arc::default(),
         }
     }
 
@@ -73,6 +75,22 @@ impl Network {
     /// Makes something the test saw part of the trace.
     pub fn note(&self, a: u64, b: u64) {
         self.lock().note(Step::Note, a, b);
+    }
+
+    /// Has a function called whenever another thread wakes a driver of this network: for hosts that turn its machines on a
+    /// thread that sleeps.
+    pub fn on_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        // The first stays; there is one such thread.
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    /// How long until something that is under way arrives; None: nothing is.
+    #[cfg(feature = "client")]
+    pub(super) fn next_arrival(&self) -> Option<Duration> {
+        let next = self.lock().next_scheduled()?;
+        Some(Duration::from_nanos(
+            next.saturating_sub(self.clock.nanos()),
+        ))
     }
 
     /// Handles that exist: streams held or waiting in an accept queue, listeners, and sockets for datagrams.
@@ -325,7 +343,12 @@ impl Driver for SimDriver {
 
     fn waker(&self) -> WakeFn {
         let (network, node) = (self.network.clone(), self.node);
-        Arc::new(move || network.lock().nodes[node].woken = true)
+        Arc::new(move || {
+            network.lock().nodes[node].woken = true;
+            if let Some(wake) = network.wake.get() {
+                wake();
+            }
+        })
     }
 
     fn schedule_lanes(&mut self, ready: &mut Vec<usize>) {
@@ -350,6 +373,11 @@ impl Driver for SimDriver {
 impl Drop for SimDriver {
     fn drop(&mut self) {
         self.rest();
+        // Nobody will ever take what it would report.
+        let mut world = self.network.lock();
+        let node = &mut world.nodes[self.node];
+        node.woken = false;
+        node.ready.clear();
     }
 }
 

@@ -247,8 +247,13 @@ impl World {
         if waiting {
             Some(0)
         } else {
-            self.happenings.peek().map(|Reverse(next)| next.at)
+            self.next_scheduled()
         }
+    }
+
+    /// When the next of what is under way arrives.
+    pub(super) fn next_scheduled(&self) -> Option<u64> {
+        self.happenings.peek().map(|Reverse(next)| next.at)
     }
 
     /// Lets everything happen that is due.

@@ -7,5 +7,6 @@ mod bank;
 mod databases;
 mod fence;
 mod fixture;
+mod kit;
 mod phases;
 mod vectors;
