@@ -178,6 +178,20 @@ fn spin_compares_both_strategies() {
 }
 
 #[test]
+fn tcc_transfer_confirms_one_and_cancels_one() {
+    let text = Example::start_with("tcc_transfer", &["--features", "client,sqlite"], &[]).finish();
+    assert_says(
+        &text,
+        &[
+            "before:           Anna 100.00 (0.00 frozen), Ben 0.00 (0.00 frozen)",
+            "30.00 confirmed:  Anna 70.00 (0.00 frozen), Ben 30.00 (0.00 frozen)",
+            "50.00 cancelled:  Anna 70.00 (0.00 frozen), Ben 30.00 (0.00 frozen)",
+            "the account is closed",
+        ],
+    );
+}
+
+#[test]
 fn udp_echo_is_answered() {
     let text = run("udp_echo");
     assert_says(&text, &["1000 questions, ", "server: "]);
