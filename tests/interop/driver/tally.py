@@ -39,6 +39,17 @@ class Tally:
             self.skipped += 1
             print(f"skip {self.target} {client}: {why}", flush=True)
 
+    @classmethod
+    def sum(cls, tallies):
+        """One tally of several."""
+        total = cls("all", {})
+        for tally in tallies:
+            total.passed += tally.passed
+            total.failed += tally.failed
+            total.skipped += tally.skipped
+            total.different += tally.different
+        return total
+
     def summary(self):
         text = f"{self.passed} passed, {self.failed} failed"
         if self.different:
