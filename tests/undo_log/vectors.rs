@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use seamio::client::at::image::BranchUndoLog;
-use seamio::client::at::java::{DateTimeClass, Java, Package, TimestampForm};
+use seamio::client::at::java::{ArrayForm, DateTimeClass, Java, Package, TimestampForm};
 use seamio::client::at::undo_log::{Context, Error, Format, decode};
 use seamio::client::at::zone::Zone;
 use serde_json::Value as Json;
@@ -87,6 +87,7 @@ impl Case {
             } else {
                 TimestampForm::Shortest
             },
+            arrays: ArrayForm::Bean,
         };
         Some(Format {
             java,

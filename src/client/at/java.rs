@@ -16,6 +16,8 @@ pub struct Java {
     pub date_time: DateTimeClass,
     /// How they write timestamps.
     pub timestamps: TimestampForm,
+    /// How they write arrays.
+    pub arrays: ArrayForm,
 }
 
 /// Java clients of version 2.1 and later in UTC, with pgjdbc or a Connector/J older than 8.0.23.
@@ -26,6 +28,7 @@ impl Default for Java {
             zone: Zone::UTC,
             date_time: DateTimeClass::Timestamp,
             timestamps: TimestampForm::Shortest,
+            arrays: ArrayForm::List,
         }
     }
 }
@@ -65,6 +68,16 @@ pub enum TimestampForm {
     Shortest,
     /// Always both: clients of version 1, which read nothing else.
     Pair,
+}
+
+/// How arrays are written. A client of the later form takes the earlier one for other elements, without a word; a client of the
+/// earlier form refuses the later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ArrayForm {
+    /// The elements twice, each time behind the class of the array: clients up to version 2.2.
+    Bean,
+    /// The elements alone: clients of version 2.6.
+    List,
 }
 
 /// An instant as Java's classes hold it: seconds and nanoseconds of the second after 1970-01-01 00:00:00 UTC.

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::client::at::image::{Field, FieldKey, Image, Row, SqlType, UndoItem};
-use crate::client::at::java::{DateTimeClass, Package, TimestampForm};
+use crate::client::at::java::{ArrayForm, DateTimeClass, Package, TimestampForm};
 use crate::client::at::value::{Array, Date, DateTime, Interval, Other, PgObject, Time, Value};
 use crate::client::at::zone::Zone;
 
@@ -192,6 +192,30 @@ fn values() -> Vec<Value> {
             json: "{\"@class\":\"a.B\"}".into(),
         }),
     ]
+}
+
+/// A client of version 2.6.0 takes the earlier form of a text array for one that begins with the name of a class, and restores
+/// that: both forms are as real clients wrote them.
+#[test]
+fn arrays_are_written_as_the_clients_of_a_version_read_them() {
+    let array = Value::Array(Array {
+        element_jdbc_type: 4,
+        element_type: "int4".into(),
+        elements: vec![Value::Int(1), Value::Int(2), Value::Null],
+    });
+    let class = "\"@class\":\"org.apache.seata.rm.datasource.sql.serial.SerialArray\"";
+    let list =
+        format!("{{{class},\"baseType\":4,\"baseTypeName\":\"int4\",\"elements\":[1,2,null]}}");
+    let same = "[\"[Ljava.lang.Integer;\",[1,2,null]]";
+    let bean = format!(
+        "{{{class},\"elements\":{same},\"baseType\":4,\"baseTypeName\":\"int4\",\"array\":{same},\"resultSet\":null}}"
+    );
+    let mut format = east();
+    for (form, expected) in [(ArrayForm::List, list), (ArrayForm::Bean, bean)] {
+        format.java.arrays = form;
+        let text = document(&log_of(2003, array.clone()), &format);
+        assert!(text.contains(&format!("\"value\":{expected}")), "{text}");
+    }
 }
 
 #[test]

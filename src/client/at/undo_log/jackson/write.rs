@@ -10,7 +10,7 @@ use super::super::native;
 use super::{INFINITY_MS, NEG_INFINITY_MS, class, jdbc};
 use crate::client::at::image::{BranchUndoLog, Field, FieldKey, Image};
 use crate::client::at::java::{
-    DateTimeClass, Instant, Java, TimestampForm, double_text, float_text,
+    ArrayForm, DateTimeClass, Instant, Java, TimestampForm, double_text, float_text,
 };
 use crate::client::at::value::{Array, Date, DateTime, Interval, PgObject, Time, Value, uuid_text};
 use crate::client::at::zone::Api;
@@ -327,6 +327,24 @@ impl Writer<'_> {
     }
 
     fn array(&mut self, array: &Array) -> Held {
+        match self.java.arrays {
+            ArrayForm::Bean => self.array_bean(array),
+            ArrayForm::List => self.array_list(array),
+        }
+    }
+
+    fn array_list(&mut self, array: &Array) -> Held {
+        self.object(class::SERIAL_ARRAY);
+        let number = array.element_jdbc_type;
+        let _ = write!(self.out, ",\"baseType\":{number},\"baseTypeName\":");
+        write_text(&array.element_type, &mut self.out);
+        self.out.push_str(",\"elements\":");
+        let held = self.bare_elements(array, Elements::OfObjects, element_class(array));
+        self.out.push('}');
+        held
+    }
+
+    fn array_bean(&mut self, array: &Array) -> Held {
         self.object(class::SERIAL_ARRAY);
         self.out.push_str(",\"elements\":");
         let held = self.elements(array, Elements::OfObjects);
