@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::java::Java;
 use super::lock_key::{KeyForm, KeyRules};
 use super::statement::ImageColumns;
 use super::undo_log::{Format, Serializer};
@@ -113,9 +114,34 @@ impl AtOptions {
         self
     }
 
+    /// Says what the Java clients of the resource are like, for undo logs and for lock keys: where the two disagree about a zone,
+    /// rows whose keys are moments are locked under names that Java does not know.
+    pub fn java(mut self, java: Java) -> Self {
+        self.keys.java = java.clone();
+        self.format.java = java;
+        self
+    }
+
     /// Creates the undo log's table where it is missing.
     pub fn create_undo_log(mut self) -> Self {
         self.missing_undo_table = MissingUndoTable::Create;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::at::java::DateTimeClass;
+
+    #[test]
+    fn undo_logs_and_lock_keys_agree_about_java() {
+        let java = Java {
+            date_time: DateTimeClass::LocalDateTime,
+            ..Java::default()
+        };
+        let options = AtOptions::new("jdbc:mysql://db:3306/stock").java(java.clone());
+        assert_eq!(options.format.java, java);
+        assert_eq!(options.keys.java, java);
     }
 }

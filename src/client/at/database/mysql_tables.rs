@@ -140,14 +140,32 @@ fn jdbc_type(data_type: &str, column_type: &str) -> i32 {
         "varchar" | "tinytext" => 12,
         "text" | "mediumtext" | "longtext" => -1,
         "binary" => -2,
+        // As Connector/J 8 has them; older ones and MariaDB's driver say 1111.
+        geometry if is_geometry(geometry) => -2,
         "varbinary" | "tinyblob" => -3,
         "blob" | "mediumblob" | "longblob" => -4,
         "date" | "year" => 91,
         "time" => 92,
         "datetime" | "timestamp" => 93,
-        // JSON, geometries, UUID, INET6 and what comes.
+        // JSON, UUID, INET6 and what comes.
         _ => 1111,
     }
+}
+
+/// Whether a type holds shapes, which travel as bytes.
+pub(super) fn is_geometry(data_type: &str) -> bool {
+    matches!(
+        data_type,
+        "geometry"
+            | "point"
+            | "linestring"
+            | "polygon"
+            | "multipoint"
+            | "multilinestring"
+            | "multipolygon"
+            | "geometrycollection"
+            | "geomcollection"
+    )
 }
 
 #[cfg(test)]
@@ -160,6 +178,7 @@ mod tests {
         assert_eq!(jdbc_type("tinyint", "tinyint(4)"), -6);
         assert_eq!(jdbc_type("int", "int(10) unsigned"), 4);
         assert_eq!(jdbc_type("json", "json"), 1111);
-        assert_eq!(jdbc_type("geometry", "point"), 1111);
+        assert_eq!(jdbc_type("geometry", "geometry"), -2);
+        assert_eq!(jdbc_type("point", "point"), -2);
     }
 }

@@ -7,6 +7,7 @@ use sqlx::error::BoxDynError;
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::{Arguments, Row, TypeInfo, ValueRef};
 
+use super::mysql_tables::is_geometry;
 use super::{Stored, unbindable};
 use crate::client::at::meta::ColumnMeta;
 use crate::client::at::value::{Date, DateTime, Time, Value};
@@ -161,7 +162,9 @@ pub(super) fn bind(
     column: &ColumnMeta,
 ) -> Result<(), BoxDynError> {
     match (value, base(column)) {
-        (Value::Null, _) => arguments.add(None::<i64>),
+        // A parameter has a type even when it is null, and MariaDB has no cast from a number to some of its own types.
+        (Value::Null, base) if is_geometry(base) => arguments.add(None::<&[u8]>),
+        (Value::Null, _) => arguments.add(None::<&str>),
         (value, "year") => match value.to_year() {
             Some(year) => arguments.add(year),
             None => Err(unbindable(value, "a column of years")),

@@ -57,6 +57,7 @@ pub(super) fn read(row: &PgRow, index: usize, column: &ColumnMeta) -> Result<Val
     if !is_native(column) {
         let text = raw.as_str().map_err(sqlx::Error::Decode)?.to_owned();
         let type_name = own_name(column);
+        let text = as_put_out(&type_name, text);
         return Ok(Value::PgObject(PgObject { type_name, text }));
     }
     let info = raw.type_info();
@@ -116,6 +117,17 @@ pub(super) fn bind(
         Value::Timestamp(utc) => arguments.add(format!("{utc}+00")),
         other => Err(unbindable(other, &column.type_name)),
     }
+}
+
+/// What a client gets for what the cast to text gave: that of an address alone has a mask, which the database does not put out.
+fn as_put_out(type_name: &str, mut text: String) -> String {
+    if type_name == "inet" {
+        let mask = if text.contains(':') { "/128" } else { "/32" };
+        if text.ends_with(mask) {
+            text.truncate(text.len() - mask.len());
+        }
+    }
+    text
 }
 
 /// Without the cut that messages have.
@@ -257,6 +269,16 @@ mod tests {
         assert_eq!(oid("character varying(20)[]"), Some(1015));
         assert_eq!(oid("interval day to second(3)"), Some(1186));
         assert_eq!(oid("inet"), None);
+    }
+
+    #[test]
+    fn addresses_have_no_mask_of_their_own() {
+        let put_out = |text: &str| as_put_out("inet", text.to_owned());
+        assert_eq!(put_out("::1/128"), "::1");
+        assert_eq!(put_out("10.0.0.1/32"), "10.0.0.1");
+        assert_eq!(put_out("2001:db8::/32"), "2001:db8::/32");
+        assert_eq!(put_out("10.0.0.1/8"), "10.0.0.1/8");
+        assert_eq!(as_put_out("cidr", "::1/128".to_owned()), "::1/128");
     }
 
     #[test]
