@@ -49,6 +49,13 @@ fn without_tests(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
 }
 
+/// Whether the path stands in the line, and not only the beginning of a longer name.
+fn names(line: &str, path: &str) -> bool {
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    line.match_indices(path)
+        .any(|(at, _)| !goes_on(&line[at + path.len()..]))
+}
+
 fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }
@@ -117,7 +124,7 @@ fn rooms_use_each_other_in_one_direction() {
             applied[index] += 1;
             for (number, line) in without_tests(&text).lines().enumerate() {
                 for other in *forbidden {
-                    if code(line).contains(other) {
+                    if names(code(line), other) {
                         wrong.push(format!(
                             "{name}:{}: {room} must not use {other}",
                             number + 1

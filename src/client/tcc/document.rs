@@ -331,7 +331,7 @@ mod tests {
         for refused in [
             Document::new(&5, &origin()),
             Document::new(&[1], &origin()),
-            Document::new("text", &origin()),
+            Document::new(&"text", &origin()),
         ] {
             assert!(
                 matches!(refused, Err(ContextError::Arguments(_))),
