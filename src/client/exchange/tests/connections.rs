@@ -137,7 +137,6 @@ fn heartbeats_follow_silence_of_ours_only() {
 fn times_without_end_or_without_length_stop_nothing() {
     let endless = RetryPolicy {
         total: Duration::MAX,
-        first: Duration::MAX,
         longest: Duration::MAX,
         ..ClientOptions::default().commit_retry
     };
