@@ -90,7 +90,7 @@ impl Seata {
         if let Some(fence) = &registered.options.fence {
             let client = Arc::downgrade(&self.inner);
             let cleaning = super::cleaning::clean(client, fence.clone());
-            self.rm().spawn(Box::pin(cleaning));
+            self.rm().spawn_loop(Box::pin(cleaning));
         }
         let seata = self.clone();
         Ok(Tcc { registered, seata })
