@@ -145,7 +145,7 @@ fn judge<'a>(
         }
     }
     let name: Option<String> = ctx.get("actionName").expect("text");
-    if name.as_deref() == Some("objectAction") && data.contains("\"when\"") {
+    if name.as_deref() == Some("objectAction") && what.contains("object/commit") {
         assert_eq!(ctx.args(), Ok(object()), "{what}");
         tally.members += 1;
     }
