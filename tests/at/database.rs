@@ -137,9 +137,12 @@ impl Tried for MySql {
             Self::script(&server, &format!("DROP DATABASE IF EXISTS {name}"))
                 .await
                 .expect("dropped");
-            Self::script(&server, &format!("CREATE DATABASE {name}"))
-                .await
-                .expect("created");
+            Self::script(
+                &server,
+                &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"),
+            )
+            .await
+            .expect("created");
             server.close().await;
             let pool = MySqlPoolOptions::new().max_connections(4);
             let pool = pool.acquire_timeout(ACQUIRE);

@@ -38,6 +38,8 @@ pub(crate) async fn scene_with<DB: Tried>(
     tables: &str,
     change: impl FnOnce(AtOptions) -> AtOptions,
 ) -> Option<Scene<DB>> {
+    // With RUST_LOG set, a scenario that fails shows what was logged.
+    let _ = env_logger::builder().is_test(true).try_init();
     let place = DB::open().await?;
     DB::script(&place.pool, tables)
         .await

@@ -23,6 +23,7 @@ const MARIADB: &str = "
     c_bit9 bit(9) | b'101010101' | b'0'
     c_c char(5) | 'ab' | ''
     c_vc varchar(50) | 'Grüße 🦀 \\'quoted\\'' | ' trailing '
+    c_la varchar(20) character set latin1 | 'Grüße' | ''
     c_tt tinytext | 'x' | ''
     c_lt longtext | 'long' | 'a,b;c:d_e'
     c_en enum('red','green') | 'green' | 'red'
@@ -204,7 +205,7 @@ async fn in_our_own_layout<DB: Tried>() {
     every_type_comes_back::<DB>().await;
 }
 
-/// Java's layout cannot hold everything. What it cannot is refused at the commit, and all else comes back.
+/// Java's classes cannot hold everything: what is missing stands beside them, and is not refused.
 async fn in_the_layout_of_java<DB: Tried>() {
     let Some(scene) = filled::<DB>(|options| options).await else {
         return;
@@ -224,12 +225,7 @@ async fn in_the_layout_of_java<DB: Tried>() {
         scene.roll_back(tx).await;
         assert_eq!(contents(&scene, name).await, before, "{name}");
     }
-    let expected: &[&str] = match DB::KIND {
-        Kind::MariaDb => &["c_ti", "c_ti6"],
-        Kind::Postgres => &["ti", "tz"],
-        Kind::Sqlite => &[],
-    };
-    assert_eq!(refused, expected);
+    assert!(refused.is_empty(), "{refused:?}");
 }
 
 /// A zero date, which sqlx takes for NULL.

@@ -12,6 +12,15 @@
 //! | [`value`] | what a column holds, without loss |
 //! | [`zone`] | the time zone of the Java clients |
 //!
+//! [`Seata::at`](crate::client::Seata::at) prepares a database, [`At::begin`] begins a local transaction on a connection of the
+//! host, and [`AtBranch`] runs statements of sqlx on it, reads their rows before and behind them, and commits them together with
+//! an undo log. The coordinator keeps others from the changed rows until the global transaction is decided.
+//!
+//! What is not undone: rows that triggers and cascading foreign keys change, what runs past the branch ([`AtBranch::bypass`]),
+//! and what a function in a query writes. Statements that could not be undone are refused before they run.
+//!
+//! All connections to a resource need the same session settings, the time zone above all: undo runs on the pool's.
+//!
 //! Follows client.md 3, 4 and 5.
 
 mod branch;

@@ -267,6 +267,7 @@ pub enum CommitFailure {
 }
 
 /// Implements the methods that are the same text for every database, since sqlx's executors are connections of one each.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 macro_rules! run_on_connection {
     () => {
         fn run(
@@ -316,7 +317,7 @@ async fn next<S: futures_core::Stream + Unpin>(stream: &mut S) -> Option<S::Item
 }
 
 /// The code of a database's own error, if it is one.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 fn code(error: &sqlx::Error) -> Option<String> {
     match error {
         sqlx::Error::Database(error) => error.code().map(|code| code.into_owned()),

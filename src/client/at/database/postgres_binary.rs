@@ -104,9 +104,21 @@ pub(super) fn encode(value: &Value, oid: u32) -> Option<Vec<u8>> {
         (1560, Value::Bool(truth)) => encode_bits(if *truth { "1" } else { "0" })?,
         (1560 | 1562, Value::PgObject(PgObject { text, .. })) => encode_bits(text)?,
         (1700, Value::Decimal(number)) => encode_numeric(number)?,
+        // Java's decimals have no NaN. Always in one form, since a statement is prepared for one type of parameter.
+        (1700, Value::Double(number)) => encode_numeric(&special(*number)?.parse().ok()?)?,
         (2950, value) => value.to_uuid()?.to_vec(),
         _ => return None,
     })
+}
+
+/// What is no number, as text.
+fn special(number: f64) -> Option<&'static str> {
+    match number {
+        _ if number.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("Infinity"),
+        f64::NEG_INFINITY => Some("-Infinity"),
+        _ => None,
+    }
 }
 
 /// Types of elements with those of their arrays, their names and their JDBC numbers.
@@ -520,6 +532,13 @@ mod tests {
             let bytes = encode(&value, oid).unwrap_or_else(|| panic!("{value:?}"));
             assert_eq!(decode(oid, &bytes), Some(value));
         }
+    }
+
+    #[test]
+    fn javas_numbers_that_are_none_are_numerics() {
+        let nan = encode(&Value::Double(f64::NAN), 1700).expect("NaN");
+        assert_eq!(nan, encoded(0, 0xC000, 0, &[]));
+        assert_eq!(encode(&Value::Double(1.5), 1700), None);
     }
 
     #[test]
