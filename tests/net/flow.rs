@@ -67,6 +67,8 @@ fn sends_report_congestion_and_stop_at_the_hard_limit() {
     let server = Server::start(with_session(small_buffers()), (app, notes));
     let mut client = server.client();
     server.expect(|n| matches!(n, Note::Open(_)));
+    // What `on_open` set holds once it has returned.
+    server.settled();
     let session = kept.lock().expect("lock").take().expect("opened");
     let mut sent = 0;
     let mut congested = false;
@@ -106,6 +108,8 @@ fn the_hard_limit_holds_while_bytes_change_hands() {
     let server = Server::start(Config::default(), (app, notes));
     let mut client = server.client();
     server.expect(|n| matches!(n, Note::Open(_)));
+    // What `on_open` set holds once it has returned.
+    server.settled();
     let session = kept.lock().expect("lock").take().expect("opened");
     const MESSAGES: usize = 30_000;
     let reading = std::thread::spawn(move || {
