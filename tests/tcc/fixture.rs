@@ -96,6 +96,20 @@ impl<T: Clone + Debug + PartialEq> Log<T> {
         entries.iter().filter(|other| *other == entry).count()
     }
 
+    /// Waits until it is as long as what is expected, for tests without a runtime: second phases run on threads of their own.
+    pub(crate) fn becomes(&self, expected: &[T]) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let mut changes = self.entries.subscribe();
+        let _ = runtime.block_on(async {
+            let enough = changes.wait_for(|entries| entries.len() >= expected.len());
+            tokio::time::timeout(PATIENCE, enough).await.is_ok()
+        });
+        assert_eq!(self.entries(), expected);
+    }
+
     /// Waits until there is an entry.
     pub(crate) async fn wait_for_any(&self) {
         let mut changes = self.entries.subscribe();
