@@ -124,6 +124,10 @@ mod driver {
 }
 
 /// A statement with its parameters.
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code)
+)]
 pub struct Bound<DB: sqlx::Database> {
     /// The text.
     pub(super) sql: SqlStr,

@@ -6,6 +6,10 @@ use super::FenceError;
 use super::state::State;
 
 /// A database's words for what a fence needs.
+#[cfg_attr(
+    not(all(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code)
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// MySQL and MariaDB.
