@@ -72,6 +72,22 @@ pub enum Message {
 }
 
 impl Message {
+    /// Whether it is a request of a TM or RM about a transaction: what a [`MergedWarp`] may hold. Registrations, heartbeats and
+    /// answers are not.
+    pub fn is_transaction_request(&self) -> bool {
+        matches!(
+            self,
+            Message::GlobalBegin(_)
+                | Message::GlobalCommit(_)
+                | Message::GlobalRollback(_)
+                | Message::GlobalStatus(_)
+                | Message::GlobalReport(_)
+                | Message::BranchRegister(_)
+                | Message::BranchReport(_)
+                | Message::GlobalLockQuery(_)
+        )
+    }
+
     /// The number that stands before the fields, 120 for heartbeats.
     pub const fn type_code(&self) -> i16 {
         match self {

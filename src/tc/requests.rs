@@ -84,7 +84,7 @@ impl Coordinator {
         let Message::MergedWarp(merged) = &rpc.message else {
             return;
         };
-        if !merged.messages.iter().all(is_transaction_request) {
+        if !merged.messages.iter().all(Message::is_transaction_request) {
             return self.close(now, channel, CloseReason::BadMerge);
         }
         let count = merged.messages.len();
@@ -119,7 +119,7 @@ impl Coordinator {
 
     /// One request of a registered client. What is no request is dropped; the connection stays.
     pub(super) fn take_request(&mut self, now: Now, reply: Reply, message: Message) {
-        if is_transaction_request(&message) {
+        if message.is_transaction_request() {
             self.hold(reply.channel);
         }
         match message {
@@ -611,21 +611,6 @@ impl Coordinator {
         };
         self.send(Seq(0), to, rpc);
     }
-}
-
-/// Whether a message is a request that a merged one may hold.
-fn is_transaction_request(message: &Message) -> bool {
-    matches!(
-        message,
-        Message::GlobalBegin(_)
-            | Message::GlobalCommit(_)
-            | Message::GlobalRollback(_)
-            | Message::GlobalStatus(_)
-            | Message::GlobalReport(_)
-            | Message::BranchRegister(_)
-            | Message::BranchReport(_)
-            | Message::GlobalLockQuery(_)
-    )
 }
 
 /// Statuses of phase one are stored; others only where they mean something, in a SAGA.

@@ -326,22 +326,15 @@ impl Exchange {
 
 /// Whether only clients send such a message.
 fn is_request(message: &Message) -> bool {
-    matches!(
-        message,
-        Message::GlobalBegin(_)
-            | Message::GlobalCommit(_)
-            | Message::GlobalRollback(_)
-            | Message::GlobalStatus(_)
-            | Message::GlobalReport(_)
-            | Message::BranchRegister(_)
-            | Message::BranchReport(_)
-            | Message::GlobalLockQuery(_)
-            | Message::MergedWarp(_)
-            | Message::RegisterTm(_)
-            | Message::RegisterRm(_)
-            | Message::BranchCommitResponse(_)
-            | Message::BranchRollbackResponse(_)
-    )
+    message.is_transaction_request()
+        || matches!(
+            message,
+            Message::MergedWarp(_)
+                | Message::RegisterTm(_)
+                | Message::RegisterRm(_)
+                | Message::BranchCommitResponse(_)
+                | Message::BranchRollbackResponse(_)
+        )
 }
 
 /// The release whose messages and numbers this client reads and writes.

@@ -322,7 +322,7 @@ impl Exchange {
             Role::Tm => self.options.tm_sending,
             Role::Rm => self.options.rm_sending,
         };
-        let share = sending == Sending::Merged && merge::may_share(&call.request.message);
+        let share = sending == Sending::Merged && call.request.message.is_transaction_request();
         let message = (!share).then(|| call.request.message.clone());
         self.counters.requests.increment();
         self.by_message.insert(message_id, id);

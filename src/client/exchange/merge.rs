@@ -61,21 +61,6 @@ impl Merges {
     }
 }
 
-/// Whether a request may share a message. Registrations, heartbeats and answers never do.
-pub(super) fn may_share(message: &Message) -> bool {
-    matches!(
-        message,
-        Message::GlobalBegin(_)
-            | Message::GlobalCommit(_)
-            | Message::GlobalRollback(_)
-            | Message::GlobalStatus(_)
-            | Message::GlobalReport(_)
-            | Message::BranchRegister(_)
-            | Message::BranchReport(_)
-            | Message::GlobalLockQuery(_)
-    )
-}
-
 /// UTF-8 bytes of a request's texts, which nearly are its size.
 pub(super) fn text_bytes(message: &Message) -> usize {
     let branch = |b: &BranchRegister| {
