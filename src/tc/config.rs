@@ -11,6 +11,9 @@ pub struct CoordinatorConfig {
     pub server_version: String,
     /// Seed of the jitter of retries. Any value; the same seed and inputs give the same outputs.
     pub seed: u64,
+    /// Several coordinators share the store: what finds no RM here is offered to the others, and branches are called only
+    /// while the store's lease lasts ([`StoreEvent`](super::store::StoreEvent)).
+    pub shared: bool,
     /// `server.javaAnswers`: every client gets the answers a Java coordinator gives (coordinator.md 1.7 rule 5).
     pub java_answers: bool,
     /// `transport.enableTcServerBatchSendResponse`: merged requests of clients from 1.5 up to 2.3 are answered with one
@@ -81,6 +84,7 @@ impl Default for CoordinatorConfig {
             advertised: "127.0.0.1:8091".to_owned(),
             server_version: "2.3.0".to_owned(),
             seed: 0,
+            shared: false,
             java_answers: false,
             batch_responses: false,
             parallel_branches: false,

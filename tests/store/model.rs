@@ -166,6 +166,9 @@ impl Model {
                     None => Outcome::Done,
                 }
             }
+            Operation::Offer { .. } | Operation::Adopt { .. } => {
+                unreachable!("only coordinators that share a store ask for it")
+            }
             Operation::Forget { before_ms } => {
                 self.ended
                     .retain(|(_, tombstone)| tombstone.ended_ms >= before_ms);

@@ -114,6 +114,18 @@ impl State {
                 lock_key,
                 now_ms,
             } => self.decide_query(&xid, &resource_id, &lock_key, now_ms),
+            // There is nobody else.
+            Operation::Offer { xid, .. } => match self.present(&xid) {
+                Ok(entry) => told(Outcome::Done, entry.after),
+                Err(absent) => absent.into(),
+            },
+            Operation::Adopt { xid } => match self.present(&xid) {
+                Ok(entry) if entry.global.status == GlobalStatus::Begin => {
+                    told(Outcome::Status(GlobalStatus::Begin), entry.after)
+                }
+                Ok(entry) => told(Outcome::Decided(entry.global.clone()), entry.after),
+                Err(absent) => absent.into(),
+            },
             Operation::Forget { before_ms } => {
                 match self.tombstones.some_before(before_ms, FORGOTTEN_AT_ONCE) {
                     Some(before_ms) => self.changed(Outcome::Done, Change::Forgot { before_ms }),

@@ -23,6 +23,8 @@ pub use journal::{Durable, JournalConfig, JournalStore, Notify};
 pub use limits::StoreLimits;
 pub use memory::MemoryStore;
 
+use std::time::Instant;
+
 use crate::proto::Text;
 use crate::proto::status::{BranchStatus, BranchType, GlobalStatus};
 use crate::xid::{BranchId, Xid};
@@ -55,6 +57,16 @@ pub trait Store: Send {
 
     /// The highest transaction or branch id ever stored, so that none is given out twice.
     fn highest_id(&self) -> i64;
+
+    /// What happened beside the operations: only a store that several coordinators share has anything to tell.
+    fn poll_event(&mut self) -> Option<StoreEvent> {
+        None
+    }
+
+    /// The node that the store has given this coordinator for its ids; none when the store leaves that to its owner.
+    fn node(&self) -> Option<u16> {
+        None
+    }
 
     /// Why nothing can be kept any more, once that is so. It is final: a store that failed to sync does not try again,
     /// and its owner answers nothing from then on. The memory store never fails.
@@ -170,11 +182,51 @@ pub enum Operation {
         /// Now.
         now_ms: i64,
     },
+    /// Lets go of a decided transaction, because no RM of a resource it needs next is connected here: a sibling that has
+    /// one takes it with [`Operation::Adopt`]. Only for a store that several coordinators share.
+    /// → `Done`, `Status` (a sibling has it already), `Ended`, `Unknown`
+    Offer {
+        /// The global transaction.
+        xid: Xid,
+        /// The resource.
+        resource_id: Text,
+    },
+    /// Takes on a decided transaction that a sibling has let go of.
+    /// → `Decided`, `Status` (another took it), `Ended`, `Unknown`
+    Adopt {
+        /// The global transaction.
+        xid: Xid,
+    },
     /// Forgets tombstones that ended before `before_ms`, the oldest first and only so many at once: as long as the number
     /// of the completion grows there may be more. → `Done`
     Forget {
         /// The oldest end to keep.
         before_ms: i64,
+    },
+}
+
+/// What a store that several coordinators share tells its owner.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreEvent {
+    /// Until then nobody else drives what this coordinator drives; told anew at each renewal. From then on no branch may
+    /// be called until it is told again.
+    Leased(Instant),
+    /// A transaction, undecided or to be driven, is this coordinator's from now on: the one that had it is gone.
+    Adopted(Global),
+    /// A sibling has let go of a transaction for want of an RM of this resource; told again until somebody has taken it.
+    Offered {
+        /// The global transaction.
+        xid: Xid,
+        /// What it needs.
+        resource_id: Text,
+    },
+    /// This coordinator was taken for dead and its transactions are others' now: it forgets them all, and makes ids with
+    /// another node, above an earlier id.
+    Replaced {
+        /// The node from now on.
+        node: u16,
+        /// Ids are made later than this one.
+        not_below: i64,
     },
 }
 
