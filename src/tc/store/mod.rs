@@ -15,6 +15,8 @@ mod direction;
 pub mod journal;
 mod limits;
 mod memory;
+#[cfg(feature = "sql-store")]
+pub mod sql;
 mod state;
 mod texts;
 mod tombstones;

@@ -1,0 +1,133 @@
+//! How the three databases differ: literals, clocks, row locks, transactions.
+
+use std::fmt::Write;
+
+/// Which SQL a database speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// MySQL 8 and MariaDB 10.6, and later ones.
+    MySql,
+    /// PostgreSQL 14 and later.
+    Postgres,
+    /// SQLite, for one coordinator.
+    Sqlite,
+}
+
+impl Dialect {
+    /// Adds a text as a literal. Whatever is not plainly harmless is written as the hexadecimal of its UTF-8 bytes, so it
+    /// does not matter how the session reads quotes and backslashes.
+    pub(crate) fn text(self, sql: &mut String, text: &str) {
+        let harmless =
+            |b: u8| b.is_ascii_alphanumeric() || b" .,:;/_-#$@=+*()[]{}^!<>|&~".contains(&b);
+        if text.bytes().all(harmless) {
+            sql.push('\'');
+            sql.push_str(text);
+            sql.push('\'');
+            return;
+        }
+        let (before, after) = match self {
+            Self::MySql => ("_utf8mb4 x'", "'"),
+            Self::Postgres => ("convert_from(decode('", "','hex'),'UTF8')"),
+            Self::Sqlite => ("cast(x'", "' as text)"),
+        };
+        sql.push_str(before);
+        for byte in text.bytes() {
+            // Writing to a String cannot fail.
+            let _ = write!(sql, "{byte:02x}");
+        }
+        sql.push_str(after);
+    }
+
+    /// A text as a literal.
+    pub(crate) fn literal(self, text: &str) -> String {
+        let mut sql = String::with_capacity(text.len() + 2);
+        self.text(&mut sql, text);
+        sql
+    }
+
+    /// What a new session is told.
+    pub(crate) fn session(self) -> &'static str {
+        match self {
+            // READ COMMITTED: rows are locked, the gaps between them are not. Nothing is cut to fit a column.
+            Self::MySql => {
+                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                 SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
+                 SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1"
+            }
+            Self::Postgres => {
+                "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                 SET lock_timeout = '5s'; SET synchronous_commit = on; \
+                 SET idle_in_transaction_session_timeout = '30s'"
+            }
+            Self::Sqlite => "",
+        }
+    }
+
+    /// Begins a transaction that will write.
+    pub(crate) fn begin(self) -> &'static str {
+        match self {
+            Self::MySql => "START TRANSACTION",
+            Self::Postgres => "BEGIN",
+            Self::Sqlite => "BEGIN IMMEDIATE",
+        }
+    }
+
+    /// Behind a SELECT whose rows will be written.
+    pub(crate) fn for_update(self) -> &'static str {
+        match self {
+            Self::MySql | Self::Postgres => " FOR UPDATE",
+            Self::Sqlite => "",
+        }
+    }
+
+    /// The database's clock: ms since 1970.
+    pub(crate) fn clock_ms(self) -> &'static str {
+        match self {
+            Self::MySql => "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
+            Self::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+            Self::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+        }
+    }
+
+    /// The value of a `gmt_` column for now, as a Java coordinator writes it, with the microseconds that order branches.
+    pub(crate) fn now(self) -> &'static str {
+        match self {
+            Self::MySql => "NOW(6)",
+            Self::Postgres => "clock_timestamp()",
+            Self::Sqlite => "strftime('%Y-%m-%d %H:%M:%f','now')",
+        }
+    }
+
+    /// A `gmt_` column as ms since 1970.
+    pub(crate) fn time_ms(self, column: &str) -> String {
+        match self {
+            Self::MySql => format!("CAST(UNIX_TIMESTAMP({column}) * 1000 AS SIGNED)"),
+            Self::Postgres => {
+                format!("CAST(EXTRACT(EPOCH FROM CAST({column} AS TIMESTAMPTZ)) * 1000 AS BIGINT)")
+            }
+            Self::Sqlite => {
+                format!("CAST((julianday({column}) - 2440587.5) * 86400000 AS INTEGER)")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_text_is_written_as_it_is() {
+        let mysql = |text: &str| Dialect::MySql.literal(text);
+        assert_eq!(mysql("10.0.0.1:8091:42"), "'10.0.0.1:8091:42'");
+        assert_eq!(mysql(""), "''");
+        assert_eq!(mysql("a'b"), "_utf8mb4 x'612762'");
+        assert_eq!(mysql("\\"), "_utf8mb4 x'5c'");
+        assert_eq!(mysql("ä"), "_utf8mb4 x'c3a4'");
+        assert_eq!(
+            Dialect::Postgres.literal("a'b"),
+            "convert_from(decode('612762','hex'),'UTF8')"
+        );
+        assert_eq!(Dialect::Sqlite.literal("\"q\""), "cast(x'227122' as text)");
+    }
+}
