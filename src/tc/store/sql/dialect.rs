@@ -98,6 +98,15 @@ impl Dialect {
         }
     }
 
+    /// The value of a `gmt_` column that keeps whole seconds.
+    pub(crate) fn now_in_seconds(self) -> &'static str {
+        match self {
+            Self::MySql => "NOW()",
+            Self::Postgres => "date_trunc('second', clock_timestamp())",
+            Self::Sqlite => "strftime('%Y-%m-%d %H:%M:%S','now')",
+        }
+    }
+
     /// A `gmt_` column as ms since 1970.
     pub(crate) fn time_ms(self, column: &str) -> String {
         match self {

@@ -1,0 +1,351 @@
+//! Some operations as one database transaction, in at most two round trips: read and lock the rows, decide in memory as
+//! the memory store would, write what changed and commit.
+//!
+//! # Why it is right
+//!
+//! - Every decision about a transaction is made while its row in `global_table` is locked, on what is committed at that
+//!   moment (READ COMMITTED), and changes the status only from what was read. So all coordinators decide one after the
+//!   other.
+//! - A lock is a row with the locked row's key as primary key: of two that take it at once one gets a duplicate key,
+//!   starts over, and then sees who holds it.
+//! - Whoever loses the connection behind the COMMIT asks the writer's marker, which is written with the batch.
+
+use super::connection::{Fault, Link, Rows};
+use super::reading::{Found, Questions};
+use super::writing::{Changed, FORGOTTEN_AT_ONCE, Kept, Writes};
+use super::{Widths, Writer};
+use crate::proto::Text;
+use crate::proto::status::BranchType;
+use crate::tc::lock;
+use crate::tc::store::change::Change;
+use crate::tc::store::{NewGlobal, Operation, Outcome, StoreLimits};
+use crate::xid::Xid;
+
+/// How a batch went.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// One outcome for each operation.
+    Outcomes(Answers),
+    /// Nothing was changed.
+    Not(Fault),
+    /// It was on its way when the connection was lost: [`was_committed`] tells, and these are the answers if it was.
+    InDoubt(String, Answers),
+}
+
+/// The answers to a batch.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) outcomes: Vec<Outcome>,
+    /// More tombstones than one statement forgets may be left.
+    pub(super) more_to_forget: bool,
+    /// The writer's marker was not there: the node has been given to somebody else.
+    pub(super) unmarked: bool,
+}
+
+/// What a writer decides by.
+pub(super) struct Rules<'a> {
+    pub(super) writer: Writer,
+    pub(super) widths: &'a Widths,
+    pub(super) limits: &'a StoreLimits,
+}
+
+/// Carries out operations as one transaction, marked as `batch`.
+pub(super) async fn carry_out(
+    link: &mut Link,
+    rules: &Rules<'_>,
+    batch: i64,
+    operations: &[&Operation],
+) -> Done {
+    let dialect = link.dialect();
+    let questions = Questions::of(operations.iter().copied());
+    let only_new = operations.iter().all(|o| matches!(o, Operation::Begin(_)));
+    let mut found = Found::default();
+    if !only_new {
+        let reading = questions.reading(dialect);
+        let results = match link.run(&reading.sql).await {
+            Ok(results) => results,
+            Err(fault) => return undo(link, fault).await,
+        };
+        found = match questions.found(&reading, results) {
+            Ok(found) => found,
+            Err(problem) => return undo(link, Fault::Refused(problem)).await,
+        };
+    }
+    let mut deciding = Deciding {
+        kept: Kept::of(&mut found),
+        found,
+        rules,
+        writes: Writes::default(),
+    };
+    let outcomes = operations
+        .iter()
+        .map(|operation| deciding.decide(operation))
+        .collect();
+    let mut answers = Answers {
+        outcomes,
+        ..Answers::default()
+    };
+    if questions.read_only {
+        return Done::Outcomes(answers);
+    }
+    let mut statements = deciding.writes.statements(dialect, rules.writer);
+    if statements.is_empty() {
+        return match only_new {
+            true => Done::Outcomes(answers),
+            // Nothing was written, so it does not matter how it ends.
+            false => match link.run("ROLLBACK").await {
+                Ok(_) | Err(_) => Done::Outcomes(answers),
+            },
+        };
+    }
+    if only_new {
+        statements.insert(0, dialect.begin().to_owned());
+    }
+    statements.push(Writes::marker(rules.writer, batch));
+    statements.push("COMMIT".to_owned());
+    match link.run(&statements.join("; ")).await {
+        Ok(results) => {
+            answers.note(&results, operations);
+            Done::Outcomes(answers)
+        }
+        Err(Fault::Lost(why)) => Done::InDoubt(why, answers),
+        Err(fault) => undo(link, fault).await,
+    }
+}
+
+/// Whether a batch was committed. Waits for a transaction of the lost connection that still holds the marker.
+pub(super) async fn was_committed(
+    link: &mut Link,
+    writer: Writer,
+    batch: i64,
+) -> Result<bool, Fault> {
+    let dialect = link.dialect();
+    let sql = format!(
+        "{}; SELECT batch FROM seamio_writer WHERE node_id = {} AND writer = {}{}; COMMIT",
+        dialect.begin(),
+        writer.node,
+        writer.number,
+        dialect.for_update()
+    );
+    let results = link.run(&sql).await?;
+    let marker = results.get(1).and_then(|rows| rows.rows.first());
+    let marker = marker.and_then(|row| row.first().cloned().flatten());
+    Ok(marker.is_some_and(|marker| marker == batch.to_string()))
+}
+
+async fn undo(link: &mut Link, fault: Fault) -> Done {
+    if let Fault::Lost(_) = fault {
+        return Done::Not(fault);
+    }
+    match link.run("ROLLBACK").await {
+        // SQLite has ended the transaction itself after some errors.
+        Ok(_) | Err(Fault::Refused(_)) => Done::Not(fault),
+        Err(lost) => Done::Not(lost),
+    }
+}
+
+impl Answers {
+    fn note(&mut self, results: &[Rows], operations: &[&Operation]) {
+        let from_end = |n: usize| {
+            let rows = results.len().checked_sub(n).and_then(|at| results.get(at));
+            rows.map_or(0, |rows| rows.affected)
+        };
+        self.unmarked = from_end(2) == 0;
+        let forgets = |o: &&Operation| matches!(o, Operation::Forget { .. });
+        self.more_to_forget =
+            operations.iter().any(forgets) && from_end(3) >= FORGOTTEN_AT_ONCE as u64;
+    }
+}
+
+/// A batch between reading and writing.
+struct Deciding<'a> {
+    found: Found,
+    kept: Kept,
+    rules: &'a Rules<'a>,
+    writes: Writes,
+}
+
+impl Deciding<'_> {
+    fn decide(&mut self, operation: &Operation) -> Outcome {
+        let mut operation = operation.clone();
+        if let Operation::Begin(new) = &mut operation {
+            new.name = self.rules.widths.cut_name(&new.name);
+        }
+        let (limits, state) = (self.rules.limits, &self.found.state);
+        match operation {
+            Operation::Forget { before_ms } => {
+                self.writes.forget(before_ms);
+                Outcome::Done
+            }
+            Operation::Offer { .. } | Operation::Adopt { .. } => self.hand_over(operation),
+            Operation::ReleaseLocks { ref xid } => {
+                let verdict = state.decide(limits, operation.clone());
+                if verdict.outcome == Outcome::Done {
+                    // What it holds was not read: nobody asked for it.
+                    self.writes.unlock(xid.clone());
+                }
+                verdict.outcome
+            }
+            operation => {
+                let verdict = state.decide(limits, operation);
+                let Some(change) = verdict.change else {
+                    return verdict.outcome;
+                };
+                if let Some(limit) = self.rules.widths.exceeded(&change) {
+                    return Outcome::Limit(limit);
+                }
+                self.change(change);
+                verdict.outcome
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        let id = transaction_of(&change);
+        let entry = id.and_then(|id| self.found.state.globals.get(&id));
+        let before = entry.map(|entry| entry.excerpt(None));
+        let branches = entry.map_or(&[][..], |entry| &entry.global.branches);
+        let changed = Changed {
+            change: change.clone(),
+            before: before.as_ref(),
+            branches: !branches.is_empty(),
+            locks: branches.iter().any(|b| b.branch_type == BranchType::At),
+        };
+        self.writes.take(changed, &mut self.kept);
+        // What was decided just now fits; if it did not, the batch would be refused by the database.
+        let applied = self.found.state.apply(change);
+        debug_assert!(applied.is_ok(), "{applied:?}");
+    }
+
+    /// A decided transaction goes from one coordinator to nobody, or from nobody to this one.
+    fn hand_over(&mut self, operation: Operation) -> Outcome {
+        let outcome = self
+            .found
+            .state
+            .decide(self.rules.limits, operation.clone())
+            .outcome;
+        let (Operation::Offer { xid, .. } | Operation::Adopt { xid }) = &operation else {
+            return outcome;
+        };
+        let driver = self.found.drivers.get(xid).copied();
+        let here = Some(Some(i64::from(self.rules.writer.node)));
+        match (operation, outcome) {
+            (Operation::Offer { xid, resource_id }, Outcome::Done) => {
+                if driver != here {
+                    return self.status_of(&xid);
+                }
+                self.found.drivers.insert(xid.clone(), None);
+                self.writes.offer(xid, resource_id);
+                Outcome::Done
+            }
+            (Operation::Adopt { xid }, Outcome::Decided(global)) => {
+                if driver == Some(None) {
+                    self.found.drivers.insert(xid.clone(), here.flatten());
+                    self.writes.adopt(xid);
+                } else if driver != here {
+                    return Outcome::Status(global.status);
+                }
+                Outcome::Decided(global)
+            }
+            (_, outcome) => outcome,
+        }
+    }
+
+    fn status_of(&self, xid: &Xid) -> Outcome {
+        let live = self.found.state.live(xid);
+        live.map_or(Outcome::Unknown, |e| Outcome::Status(e.global.status))
+    }
+}
+
+fn transaction_of(change: &Change) -> Option<i64> {
+    match change {
+        Change::Registered { transaction_id, .. }
+        | Change::Reported { transaction_id, .. }
+        | Change::Moved { transaction_id, .. }
+        | Change::BranchEnded { transaction_id, .. }
+        | Change::Ended { transaction_id, .. }
+        | Change::Unlocked { transaction_id } => Some(*transaction_id),
+        Change::Began(_) | Change::Forgot { .. } => None,
+    }
+}
+
+impl Widths {
+    /// A name as it fits its column: Java cuts it too, and nothing depends on it.
+    fn cut_name(&self, name: &Text) -> Text {
+        match name.char_indices().nth(self.transaction_name) {
+            None => name.clone(),
+            Some((at, _)) => Text::from(&name[..at]),
+        }
+    }
+
+    /// What does not fit its column, if anything: it is refused, never cut.
+    fn exceeded(&self, change: &Change) -> Option<&'static str> {
+        let texts: Vec<(&'static str, &str, usize)> = match change {
+            Change::Began(NewGlobal {
+                xid,
+                application_id,
+                transaction_service_group,
+                ..
+            }) => vec![
+                ("characters of an xid", xid.as_text(), self.xid),
+                (
+                    "characters of an application id",
+                    application_id,
+                    self.application_id,
+                ),
+                (
+                    "characters of a transaction service group",
+                    transaction_service_group,
+                    self.transaction_service_group,
+                ),
+            ],
+            Change::Registered { branch, .. } => {
+                let mut texts = vec![
+                    (
+                        "characters of a resource id",
+                        &*branch.resource_id,
+                        self.resource_id,
+                    ),
+                    (
+                        "characters of a client id",
+                        &branch.client_id,
+                        self.client_id,
+                    ),
+                    (
+                        "characters of application data",
+                        &branch.application_data,
+                        self.application_data,
+                    ),
+                    (
+                        "characters of a branch type",
+                        branch.branch_type.name(),
+                        self.branch_type,
+                    ),
+                ];
+                for row in lock::parse(&branch.lock_key).into_iter().flatten() {
+                    texts.push(("characters of a table name", row.table, self.table_name));
+                    texts.push(("characters of a primary key", row.pk, self.pk));
+                    let key = 6 + row.table.chars().count() + row.pk.chars().count();
+                    if key + branch.resource_id.chars().count() > self.row_key {
+                        return Some("characters of a row key");
+                    }
+                }
+                texts
+            }
+            Change::Reported {
+                application_data, ..
+            } => vec![(
+                "characters of application data",
+                application_data,
+                self.application_data,
+            )],
+            _ => Vec::new(),
+        };
+        let long = |(_, text, width): &&(_, &str, usize)| {
+            text.len() > *width && text.chars().count() > *width
+        };
+        let unkept = texts.iter().any(|(_, text, _)| text.contains('\0'));
+        let exceeded = texts.iter().find(long).map(|(name, ..)| *name);
+        exceeded.or_else(|| unkept.then_some("texts without NUL"))
+    }
+}

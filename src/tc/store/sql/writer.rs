@@ -1,0 +1,338 @@
+//! A writer: takes what waits as one batch, carries it out, and says how it went. It never gives up a connection that
+//! answers, and never guesses about one that does not.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, TryRecvError};
+
+use super::batch::{self, Answers, Done, Rules};
+use super::connection::{Fault, Link};
+use super::{Hub, Writer};
+use crate::tc::store::{Completion, Operation, Outcome, Seq, StoreLimits, Ticket};
+
+/// An operation on its way.
+pub(super) struct Job {
+    ticket: Ticket,
+    operation: Operation,
+    since: Instant,
+}
+
+impl Job {
+    #[allow(clippy::disallowed_methods)] // for waiting only
+    pub(super) fn new(ticket: Ticket, operation: Operation) -> Self {
+        Self {
+            ticket,
+            operation,
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether it is refused as soon as there is no database: nothing is lost by it, and it can be asked again.
+    fn is_refused_at_once(&self) -> bool {
+        matches!(
+            self.operation,
+            Operation::Begin(_) | Operation::QueryLocks { .. } | Operation::Forget { .. }
+        )
+    }
+}
+
+/// Works until the store goes and nothing waits.
+pub(super) fn run(hub: &Hub, number: u16, jobs: &Receiver<Job>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            log::error!("event=writer_failed writer={number} reason={error}");
+            return;
+        }
+    };
+    let mut scribe = Scribe {
+        hub,
+        jobs,
+        number,
+        link: None,
+        batch: 0,
+        forgotten: 0,
+        limits: StoreLimits {
+            globals_max: usize::MAX,
+            locks_max: usize::MAX,
+            tombstones_max: usize::MAX,
+            text_bytes_max: usize::MAX,
+            ..hub.config.limits
+        },
+    };
+    runtime.block_on(async {
+        while let Ok(first) = jobs.recv() {
+            let mut taken = vec![first];
+            scribe.take_more(&mut taken);
+            scribe.work(taken).await;
+        }
+        if let Some(link) = scribe.link.take() {
+            link.close().await;
+        }
+    });
+}
+
+struct Scribe<'a> {
+    hub: &'a Hub,
+    jobs: &'a Receiver<Job>,
+    number: u16,
+    link: Option<Link>,
+    /// The number of the last batch.
+    batch: i64,
+    /// Grows while there is more to forget.
+    forgotten: u64,
+    limits: StoreLimits,
+}
+
+impl Scribe<'_> {
+    /// What waits, as far as the batch has room.
+    fn take_more(&self, taken: &mut Vec<Job>) {
+        while taken.len() < self.hub.config.batch_max {
+            match self.jobs.try_recv() {
+                Ok(job) => taken.push(job),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Carries out jobs until each has its answer.
+    async fn work(&mut self, mut jobs: Vec<Job>) {
+        let mut tries = 0;
+        while !jobs.is_empty() {
+            if let Err(why) = self.connect().await {
+                jobs = self.without_database(jobs, &why).await;
+                continue;
+            }
+            let fault = match self.attempt(&jobs).await {
+                Ok(answers) => return self.answer(jobs, answers),
+                Err(fault) => fault,
+            };
+            match fault {
+                Fault::Lost(why) => {
+                    self.lost(&why);
+                    jobs = self.without_database(jobs, &why).await;
+                }
+                Fault::Again(_) | Fault::Duplicate(_) if tries < TRIES_TOGETHER => {
+                    tries += 1;
+                    self.hub.repeats.fetch_add(1, Ordering::Relaxed);
+                    // Siblings that met once do not meet again at once.
+                    let wait = u64::from(tries * tries) * (1 + u64::from(self.number) % 3);
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                // It may last: what cannot be put off goes on waiting for its turn.
+                Fault::Again(_)
+                    if jobs.len() == 1 && self.is_patient(&jobs[0]) && !self.hub.is_over() =>
+                {
+                    self.hub.repeats.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                fault if jobs.len() == 1 => return self.refuse(jobs, &fault),
+                fault => {
+                    log::warn!(
+                        "event=batch_split operations={} reason={}",
+                        jobs.len(),
+                        fault.text()
+                    );
+                    return self.one_by_one(jobs).await;
+                }
+            }
+        }
+    }
+
+    async fn one_by_one(&mut self, jobs: Vec<Job>) {
+        for job in jobs {
+            Box::pin(self.work(vec![job])).await;
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), String> {
+        if self.link.is_some() {
+            return Ok(());
+        }
+        let config = &self.hub.config;
+        match Link::open(&config.url, config.statement_timeout).await {
+            Ok(link) => {
+                self.link = Some(link);
+                Ok(())
+            }
+            Err(fault) => Err(fault.text().to_owned()),
+        }
+    }
+
+    /// One try. A connection that is lost on the way to the commit is asked about until there is an answer.
+    async fn attempt(&mut self, jobs: &[Job]) -> Result<Answers, Fault> {
+        let Some(link) = &mut self.link else {
+            return Err(Fault::Lost("not connected".into()));
+        };
+        let writer = Writer {
+            node: self.hub.node(),
+            number: self.number,
+        };
+        let rules = Rules {
+            writer,
+            widths: &self.hub.widths,
+            limits: &self.limits,
+        };
+        if self.batch == 0 {
+            self.batch = first_batch();
+        }
+        self.batch += 1;
+        let before = link.counts();
+        let operations: Vec<&Operation> = jobs.iter().map(|job| &job.operation).collect();
+        let done = batch::carry_out(link, &rules, self.batch, &operations).await;
+        let after = link.counts();
+        let hub = self.hub;
+        hub.round_trips
+            .fetch_add(after.round_trips - before.round_trips, Ordering::Relaxed);
+        hub.statements
+            .fetch_add(after.statements - before.statements, Ordering::Relaxed);
+        match done {
+            Done::Outcomes(answers) => {
+                hub.commits.fetch_add(1, Ordering::Relaxed);
+                Ok(answers)
+            }
+            Done::Not(fault) => Err(fault),
+            Done::InDoubt(why, answers) => {
+                self.lost(&why);
+                match self.resolve(jobs, writer).await? {
+                    true => Ok(answers),
+                    false => Err(Fault::Again(why)),
+                }
+            }
+        }
+    }
+
+    /// Asks whether the batch in doubt was committed, for as long as anybody waits for it.
+    async fn resolve(&mut self, jobs: &[Job], writer: Writer) -> Result<bool, Fault> {
+        let mut why = String::from("the connection was lost during the commit");
+        loop {
+            if let Err(problem) = self.connect().await {
+                why = problem;
+            } else if let Some(link) = &mut self.link {
+                match batch::was_committed(link, writer, self.batch).await {
+                    Ok(committed) => {
+                        log::info!(
+                            "event=commit_resolved committed={committed} operations={}",
+                            jobs.len()
+                        );
+                        return Ok(committed);
+                    }
+                    Err(Fault::Again(_)) => {}
+                    Err(fault) => {
+                        why = fault.text().to_owned();
+                        self.link = None;
+                    }
+                }
+            }
+            let waits = jobs.iter().any(|job| self.is_patient(job));
+            if !waits || self.hub.is_over() {
+                return Err(Fault::Refused(format!(
+                    "it is not known whether it was committed: {why}"
+                )));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn lost(&mut self, why: &str) {
+        self.link = None;
+        if !self.hub.is_over() {
+            log::warn!("event=database_lost writer={} reason={why}", self.number);
+        }
+    }
+
+    /// Whether an operation may still be tried again.
+    #[allow(clippy::disallowed_methods)] // for waiting only
+    fn is_patient(&self, job: &Job) -> bool {
+        job.since.elapsed() < self.hub.config.retry_for
+    }
+
+    /// The database is away: refuses what is refused at once or has waited long enough, and pauses. Gives what is left,
+    /// with what has come meanwhile.
+    async fn without_database(&mut self, jobs: Vec<Job>, why: &str) -> Vec<Job> {
+        let mut left = Vec::new();
+        let refuse = |job: Job, left: &mut Vec<Job>| {
+            let again = !job.is_refused_at_once() && self.is_patient(&job) && !self.hub.is_over();
+            match again {
+                true => left.push(job),
+                false => self.tell(&job, Outcome::Failed(format!("no database: {why}")), 0),
+            }
+        };
+        jobs.into_iter().for_each(|job| refuse(job, &mut left));
+        let pause_ends = tokio::time::sleep(PAUSE);
+        tokio::pin!(pause_ends);
+        if !left.is_empty() {
+            pause_ends.await;
+            let mut more = Vec::new();
+            self.take_more(&mut more);
+            more.into_iter().for_each(|job| refuse(job, &mut left));
+        }
+        left
+    }
+
+    fn refuse(&self, jobs: Vec<Job>, fault: &Fault) {
+        for job in jobs {
+            let outcome = match (fault, &job.operation) {
+                // Of one operation alone: the id is there already.
+                (Fault::Duplicate(_), Operation::Begin(_) | Operation::Register(_)) => {
+                    Outcome::Duplicate
+                }
+                (fault, _) => Outcome::Failed(fault.text().to_owned()),
+            };
+            self.tell(&job, outcome, 0);
+        }
+    }
+
+    fn answer(&mut self, jobs: Vec<Job>, answers: Answers) {
+        if answers.unmarked && jobs.iter().any(|job| !job.is_refused_at_once()) {
+            log::error!(
+                "event=unmarked node={}: the node was given to another coordinator",
+                self.hub.node()
+            );
+        }
+        if answers.more_to_forget {
+            self.forgotten += 1;
+        }
+        for (job, outcome) in jobs.iter().zip(answers.outcomes) {
+            let after = match job.operation {
+                Operation::Forget { .. } => self.forgotten,
+                _ => 0,
+            };
+            self.send(job, outcome, after);
+        }
+        (self.hub.wake)();
+    }
+
+    fn tell(&self, job: &Job, outcome: Outcome, after: u64) {
+        self.send(job, outcome, after);
+        (self.hub.wake)();
+    }
+
+    fn send(&self, job: &Job, outcome: Outcome, after: u64) {
+        let completion = Completion {
+            ticket: job.ticket,
+            outcome,
+            after: Seq(after),
+        };
+        // Nobody listens any more when the store is being dropped.
+        let _ = self.hub.completions.send(completion);
+    }
+}
+
+/// A number that no earlier process has used for its batches.
+#[allow(clippy::disallowed_methods)] // read once, for a number
+fn first_batch() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_nanos() >> 10).unwrap_or(1) << 8
+}
+
+/// How often a batch starts over before its operations are carried out one by one.
+const TRIES_TOGETHER: u32 = 8;
+/// Between two tries while the database is away.
+const PAUSE: Duration = Duration::from_millis(200);
