@@ -426,4 +426,10 @@ pub struct StoreStats {
     pub bytes_written: u64,
     /// Bytes of the log that no snapshot stands for, without the part that is being written.
     pub uncompacted_bytes: u64,
+    /// Round trips to a database.
+    pub round_trips: u64,
+    /// Statements carried out by a database.
+    pub statements: u64,
+    /// Batches that started over, because another transaction was in the way.
+    pub repeats: u64,
 }

@@ -108,6 +108,7 @@ impl Keeper {
             events,
             node: Mutex::new(place.node),
             stop: AtomicBool::new(false),
+            reload: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             round_trips: AtomicU64::new(0),
             statements: AtomicU64::new(0),
@@ -190,6 +191,11 @@ impl Keeper {
         self.take_over(&dead).await?;
         self.adopt(&overdue).await?;
         self.claim_foreign(&foreign).await?;
+        if self.hub.reload.swap(false, Ordering::Relaxed) {
+            for global in self.own().await? {
+                self.hub.tell(StoreEvent::Adopted(global));
+            }
+        }
         if self.ticks % SWEEP_TICKS == 0 {
             self.sweep().await?;
         }

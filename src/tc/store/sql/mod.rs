@@ -107,6 +107,8 @@ pub(crate) struct Hub {
     /// The node in force.
     node: Mutex<u16>,
     stop: AtomicBool,
+    /// The keeper is to look again for what is this coordinator's.
+    reload: AtomicBool,
     commits: AtomicU64,
     round_trips: AtomicU64,
     statements: AtomicU64,
@@ -243,6 +245,9 @@ impl Store for SqlStore {
     fn stats(&self) -> StoreStats {
         StoreStats {
             syncs: self.hub.commits.load(Ordering::Relaxed),
+            round_trips: self.hub.round_trips.load(Ordering::Relaxed),
+            statements: self.hub.statements.load(Ordering::Relaxed),
+            repeats: self.hub.repeats.load(Ordering::Relaxed),
             ..StoreStats::default()
         }
     }

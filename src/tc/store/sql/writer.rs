@@ -76,6 +76,14 @@ pub(super) fn run(hub: &Hub, number: u16, jobs: &Receiver<Job>) {
     });
 }
 
+/// Why there are no answers.
+enum Trouble {
+    /// Nothing was changed.
+    Fault(Fault),
+    /// Perhaps it was, and nobody waited until the database could say.
+    Unknown(String),
+}
+
 struct Scribe<'a> {
     hub: &'a Hub,
     jobs: &'a Receiver<Job>,
@@ -109,7 +117,19 @@ impl Scribe<'_> {
             }
             let fault = match self.attempt(&jobs).await {
                 Ok(answers) => return self.answer(jobs, answers),
-                Err(fault) => fault,
+                Err(Trouble::Fault(fault)) => fault,
+                // Once more could be twice.
+                Err(Trouble::Unknown(why)) => {
+                    self.hub.reload.store(true, Ordering::Relaxed);
+                    log::error!(
+                        "event=commit_unknown operations={} reason={why}",
+                        jobs.len()
+                    );
+                    return self.fail(
+                        &jobs,
+                        &format!("it is not known whether it was committed: {why}"),
+                    );
+                }
             };
             match fault {
                 Fault::Lost(why) => {
@@ -164,9 +184,9 @@ impl Scribe<'_> {
     }
 
     /// One try. A connection that is lost on the way to the commit is asked about until there is an answer.
-    async fn attempt(&mut self, jobs: &[Job]) -> Result<Answers, Fault> {
+    async fn attempt(&mut self, jobs: &[Job]) -> Result<Answers, Trouble> {
         let Some(link) = &mut self.link else {
-            return Err(Fault::Lost("not connected".into()));
+            return Err(Trouble::Fault(Fault::Lost("not connected".into())));
         };
         let writer = Writer {
             node: self.hub.node(),
@@ -195,19 +215,19 @@ impl Scribe<'_> {
                 hub.commits.fetch_add(1, Ordering::Relaxed);
                 Ok(answers)
             }
-            Done::Not(fault) => Err(fault),
+            Done::Not(fault) => Err(Trouble::Fault(fault)),
             Done::InDoubt(why, answers) => {
                 self.lost(&why);
                 match self.resolve(jobs, writer).await? {
                     true => Ok(answers),
-                    false => Err(Fault::Again(why)),
+                    false => Err(Trouble::Fault(Fault::Again(why))),
                 }
             }
         }
     }
 
     /// Asks whether the batch in doubt was committed, for as long as anybody waits for it.
-    async fn resolve(&mut self, jobs: &[Job], writer: Writer) -> Result<bool, Fault> {
+    async fn resolve(&mut self, jobs: &[Job], writer: Writer) -> Result<bool, Trouble> {
         let mut why = String::from("the connection was lost during the commit");
         loop {
             if let Err(problem) = self.connect().await {
@@ -230,9 +250,7 @@ impl Scribe<'_> {
             }
             let waits = jobs.iter().any(|job| self.is_patient(job));
             if !waits || self.hub.is_over() {
-                return Err(Fault::Refused(format!(
-                    "it is not known whether it was committed: {why}"
-                )));
+                return Err(Trouble::Unknown(why));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -285,6 +303,13 @@ impl Scribe<'_> {
             };
             self.tell(&job, outcome, 0);
         }
+    }
+
+    fn fail(&self, jobs: &[Job], why: &str) {
+        for job in jobs {
+            self.send(job, Outcome::Failed(why.to_owned()), 0);
+        }
+        (self.hub.wake)();
     }
 
     fn answer(&mut self, jobs: Vec<Job>, answers: Answers) {
