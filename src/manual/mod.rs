@@ -20,4 +20,5 @@ pub mod guarantees;
 pub mod journal_format;
 pub mod operating;
 pub mod runtime;
+pub mod sql_store;
 pub mod websocket;

@@ -25,6 +25,7 @@ mod connection;
 mod dialect;
 mod keeper;
 mod reading;
+pub mod schema;
 mod writer;
 mod writing;
 

@@ -1,0 +1,8 @@
+//! The store on real databases (coordinator.md 4.2, 4.3).
+//!
+//! SQLite always; MariaDB and PostgreSQL when `SEAMIO_MYSQL_URL` and `SEAMIO_POSTGRES_URL` name servers in which databases may be
+//! created, as `tests/databases/run up` prints them. Without them those tests say that they are skipped.
+
+#[macro_use]
+mod place;
+mod schema;
