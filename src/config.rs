@@ -4,6 +4,8 @@
 //! or value is an [`Error`] that names the key and the place (flag, variable, or file and line). What Seata knows and a
 //! seamio server has no use for is a warning (coordinator.md 7).
 
+#[cfg(feature = "sql-store")]
+mod database;
 mod file;
 mod keys;
 mod serving;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 pub use keys::{IGNORED, Ignored, KEYS, Key};
 pub use serving::Serving;
-pub use value::{Kind, Value};
+pub use value::{Guarded, Kind, Value};
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub enum Source {
 }
 
 /// A value given by a flag.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Flag {
     /// How it was spelled: `--port`, `-h`.
     pub spelling: &'static str,
@@ -101,6 +103,7 @@ impl Settings {
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.value(name) {
             Value::Text(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
+            Value::Guarded(text) => Some(text.revealed()).filter(|text| !text.is_empty()),
             other => unreachable!("{name} is {other:?}"),
         }
     }
@@ -220,6 +223,13 @@ impl Settings {
     }
 }
 
+/// Without the value, which may hold a password.
+impl fmt::Debug for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}", self.spelling, self.key)
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -257,6 +267,11 @@ fn position(name: &str) -> usize {
         .unwrap_or_else(|| panic!("{name} is no key"))
 }
 
+/// Of a build that cannot do it.
+#[cfg(not(feature = "sql-store"))]
+pub(crate) const WITHOUT_SQL: &str =
+    "this build has no SQL store (feature sql-store); use journal (durable, no database) or memory";
+
 /// Kubernetes sets `NAME_PORT=tcp://…` for each service, so a service called seamio would set our port.
 fn is_service_link(name: &str, value: &str) -> bool {
     name.ends_with("_PORT") && value.contains("://")
@@ -267,6 +282,8 @@ const OTHER_VARIABLES: &[&str] = &[
     "SEAMIO_CONFIG",
     "SEAMIO_CRASH_CYCLES",
     "SEAMIO_CRASH_SEED",
+    "SEAMIO_MYSQL_URL",
+    "SEAMIO_POSTGRES_URL",
     "SEAMIO_SERVICE_HOST",
     "SEAMIO_SERVICE_PORT",
 ];

@@ -5,6 +5,7 @@
 mod bench;
 mod journal;
 mod keys;
+mod schema;
 mod serve;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use self::bench::BenchArguments;
 use self::journal::JournalArguments;
+use self::schema::SchemaArguments;
 use self::serve::ServeArguments;
 
 /// Runs the program with the process's arguments.
@@ -35,6 +37,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Config(arguments) => keys::list(&arguments),
     };
     exit.into()
@@ -92,6 +95,9 @@ enum Command {
     /// Looks at a journal and changes nothing
     #[command(disable_help_flag = true)]
     Journal(JournalArguments),
+    /// The tables of the SQL store: prints them, or makes what is missing
+    #[command(disable_help_flag = true)]
+    Schema(SchemaArguments),
     /// Lists the configuration keys with their values; exit code 2 if one is wrong
     #[command(disable_help_flag = true)]
     Config(ConfigArguments),

@@ -30,10 +30,12 @@ pub(super) struct ServeArguments {
     /// Port listened on; 0 lets the system choose [default: 8091]
     #[arg(short, long, value_name = "N")]
     port: Option<String>,
-    /// memory, or journal: durable without a database (Seata's file means journal) [default: journal]
+    /// memory; journal: durable without a database (Seata's file means journal); or mysql://…, postgres://…, sqlite://…
+    /// [default: journal]
     #[arg(short = 'm', long, visible_alias = "storeMode", value_name = "STORE")]
     store: Option<String>,
-    /// Node, 0 to 1023, different on each coordinator of a cluster [default: drawn once, kept in the data directory]
+    /// Node, 0 to 1023, different on each coordinator of a cluster [default: drawn once, kept in the data directory; with
+    /// a database one that is free there]
     #[arg(short = 'n', long, visible_alias = "serverNode", value_name = "N")]
     server_node: Option<String>,
     /// Directory of the journal [default: data]

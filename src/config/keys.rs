@@ -156,7 +156,7 @@ pub const KEYS: &[Key] = &[
         flag: Some("server-node"),
         env_also: &["SERVER_NODE"],
         meaning: "0 to 1023, different on each coordinator of a cluster, part of every id; \
-                  empty: drawn once and kept in the data directory",
+                  empty: drawn once and kept in the data directory, with a database one that is free there",
         ..PLAIN
     },
     Key {
@@ -171,20 +171,24 @@ pub const KEYS: &[Key] = &[
         name: "store.mode",
         flag: Some("store"),
         env_also: &["STORE_MODE"],
+        kind: Kind::Place,
         default: "journal",
-        meaning: "memory (nothing survives the process) or journal (durable, no database); \
-                  Seata's file means journal",
+        meaning: "memory (nothing survives the process), journal (durable, no database) or the URL of a database that \
+                  several coordinators may share: mysql://, mariadb://, postgres://, postgresql://, and sqlite:// for \
+                  one coordinator; Seata's file means journal, its db the database of store.db.url",
         ..PLAIN
     },
     Key {
         name: "store.session.mode",
         env_also: &["SESSION_STORE_MODE"],
+        kind: Kind::Place,
         meaning: "if given, the same as store.mode: sessions and locks live in one store",
         ..PLAIN
     },
     Key {
         name: "store.lock.mode",
         env_also: &["LOCK_STORE_MODE"],
+        kind: Kind::Place,
         meaning: "if given, the same as store.mode",
         ..PLAIN
     },
@@ -201,6 +205,110 @@ pub const KEYS: &[Key] = &[
         kind: time(0),
         default: "0ms",
         meaning: "waits so long before each sync of the journal: a slow disk, for measurements",
+        ..PLAIN
+    },
+    Key {
+        name: "store.sql.connections",
+        kind: count(1, 64),
+        default: "2",
+        meaning: "connections that write to the database, each with a thread of its own; one more keeps the lease. \
+                  SQLite has one",
+        ..PLAIN
+    },
+    Key {
+        name: "store.sql.batch-max",
+        kind: count(1, 10_000),
+        default: "256",
+        meaning: "operations in one database transaction",
+        ..PLAIN
+    },
+    Key {
+        name: "store.sql.statement-timeout",
+        kind: time(100),
+        default: "10s",
+        meaning: "how long the database may take for one round trip, and for a new connection, before the connection \
+                  counts as lost",
+        ..PLAIN
+    },
+    Key {
+        name: "store.sql.retry-for",
+        kind: time(0),
+        default: "20s",
+        meaning: "how long a decision or a branch is tried again while the database is away, before it is refused; a \
+                  begin is refused at once",
+        ..PLAIN
+    },
+    Key {
+        name: "store.sql.lease",
+        kind: time(1000),
+        default: "9s",
+        meaning: "how long after its last sign of life a coordinator counts as dead and others take over what it had; \
+                  renewed every third of it. The same on all coordinators of a database",
+        ..PLAIN
+    },
+    Key {
+        name: "store.sql.java",
+        kind: Kind::Word(&["none", "beside"]),
+        default: "beside",
+        meaning: "whether Java coordinators use the same tables: none, or beside (from 2.0 on)",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.url",
+        kind: Kind::Place,
+        meaning: "as in Seata, for store.mode = db: jdbc:mysql://, jdbc:mariadb://, jdbc:postgresql://, or a URL as \
+                  store.mode takes it",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.user",
+        meaning: "as in Seata, for store.mode = db",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.password",
+        kind: Kind::Secret,
+        meaning: "as in Seata, for store.mode = db; not encrypted",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.db-type",
+        meaning: "as in Seata, for store.mode = db: mysql, mariadb or postgresql; empty: what store.db.url says",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.global-table",
+        default: "global_table",
+        meaning: "as in Seata; no other name is supported",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.branch-table",
+        default: "branch_table",
+        meaning: "as in Seata; no other name is supported",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.lock-table",
+        default: "lock_table",
+        meaning: "as in Seata; no other name is supported",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.distributed-lock-table",
+        default: "distributed_lock",
+        meaning: "as in Seata; no other name is supported",
+        ..PLAIN
+    },
+    Key {
+        name: "store.db.vgroup-table",
+        default: "vgroup_table",
+        meaning: "as in Seata; no other name is supported",
+        ..PLAIN
+    },
+    Key {
+        name: "store.public-key",
+        meaning: "as in Seata, for an encrypted store.db.password: not supported, and must be empty for store.mode = db",
         ..PLAIN
     },
     Key {
@@ -539,10 +647,6 @@ pub const IGNORED: &[Ignored] = &[
         reason: "begins are limited by the number of live transactions",
     },
     Ignored {
-        name: "store.public-key",
-        reason: "no database password is needed",
-    },
-    Ignored {
         name: "store.file.flush-disk-mode",
         reason: "the journal always syncs before it answers",
     },
@@ -552,7 +656,7 @@ pub const IGNORED: &[Ignored] = &[
     },
     Ignored {
         name: "store.db.",
-        reason: "this build has no SQL store",
+        reason: "a setting of Java's connection pool; see store.sql.connections",
     },
     Ignored {
         name: "store.redis.",

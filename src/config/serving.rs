@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(feature = "sql-store")]
+use super::database;
 use super::{Error, Settings, Source};
 use crate::tc::CoordinatorConfig;
 use crate::tc::server::{ServerConfig, StoreChoice};
@@ -125,36 +127,49 @@ fn store(settings: &Settings, notes: &mut Vec<String>) -> Result<StoreChoice, Er
             let dir = dir.ok_or_else(|| settings.refuse("store.dir", "must not be empty"))?;
             StoreChoice::Journal(PathBuf::from(dir))
         }
+        #[cfg(feature = "sql-store")]
+        Mode::Url(_) => StoreChoice::Sql(database::of_url(settings, notes)?),
+        #[cfg(feature = "sql-store")]
+        Mode::Seata => StoreChoice::Sql(database::of_seata(settings, notes)?),
+        #[cfg(not(feature = "sql-store"))]
+        Mode::Url(_) | Mode::Seata => {
+            return Err(settings.refuse("store.mode", super::WITHOUT_SQL));
+        }
     })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Mode {
     Memory,
     Journal,
+    /// The database of `store.db.url`.
+    Seata,
+    /// The database of this URL.
+    Url(String),
 }
 
 fn mode(settings: &Settings, name: &str) -> Result<Mode, Error> {
-    let text = settings.text(name).unwrap_or_default().to_ascii_lowercase();
-    let problem = match text.as_str() {
+    let text = settings.text(name).unwrap_or_default();
+    let problem = match text.to_ascii_lowercase().as_str() {
         "memory" => return Ok(Mode::Memory),
         "journal" | "file" => return Ok(Mode::Journal),
-        "db" => "this build has no SQL store yet; use journal (durable, no database) or memory",
-        "redis" => "there is no redis store; use journal (durable, no database) or memory",
-        "raft" => "there is no raft mode; use journal (durable, no database) or memory",
-        url if [
-            "mysql://",
-            "mariadb://",
-            "postgres://",
-            "postgresql://",
-            "sqlite://",
-        ]
-        .iter()
-        .any(|scheme| url.starts_with(scheme)) =>
-        {
-            "this build has no SQL store yet; use journal (durable, no database) or memory"
+        "db" => return Ok(Mode::Seata),
+        "redis" => {
+            "there is no redis store; use journal (durable, no database) or the URL of a database"
         }
-        _ => "expected journal or memory",
+        "raft" => {
+            "there is no raft mode; use journal (durable, no database) or the URL of a database"
+        }
+        url if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
+            return Ok(Mode::Url(text.to_owned()));
+        }
+        url if url.starts_with("jdbc:") => {
+            "a JDBC URL belongs into store.db.url, with store.mode = db"
+        }
+        _ => {
+            "expected journal, memory, db or a URL that begins with mysql://, mariadb://, postgres://, \
+              postgresql:// or sqlite://"
+        }
     };
     // A URL may hold a password: it is not repeated.
     Err(settings.refuse(name, problem))
@@ -263,6 +278,13 @@ fn primary_address() -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
+const SCHEMES: &[&str] = &[
+    "mysql://",
+    "mariadb://",
+    "postgres://",
+    "postgresql://",
+    "sqlite://",
+];
 /// An address kept for documentation: nobody has it.
 const ELSEWHERE: &str = "192.0.2.1:9";
 /// Frames end at 8 MiB, and a frame may hold several branches.
@@ -296,20 +318,22 @@ mod tests {
             );
         }
         for name in [
-            "db",
             "redis",
             "raft",
-            "mysql://u:secret@h/d",
-            "postgres://h",
-            "sqlite://f",
+            "redis://u:secret@h",
+            "jdbc:mysql://h/d",
+            "",
         ] {
             let error = serving(&format!("\nstore.mode = '{name}'\n")).expect_err(name);
             assert_eq!(
                 (error.place.as_str(), error.key.as_deref()),
                 ("f:2", Some("store.mode"))
             );
-            assert!(error.problem.contains("use journal"), "{error}");
             assert!(!error.to_string().contains("secret"));
+        }
+        if cfg!(not(feature = "sql-store")) {
+            let error = serving("store.mode = 'mysql://u:secret@h/d'\n").expect_err("none");
+            assert!(error.problem.contains("feature sql-store"), "{error}");
         }
         assert!(serving("store.mode = 'file'\nstore.lock.mode = 'journal'\n").is_ok());
         assert!(serving("store.lock.mode = 'memory'\n").is_err_and(|e| e.place == "f:1"));

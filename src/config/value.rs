@@ -36,6 +36,10 @@ pub enum Kind {
     Text,
     /// One of these words, whatever their case.
     Word(&'static [&'static str]),
+    /// A word, or a URL, which may hold a password.
+    Place,
+    /// A password.
+    Secret,
 }
 
 /// A parsed value.
@@ -49,6 +53,53 @@ pub enum Value {
     Time(Option<Duration>),
     /// Of [`Kind::Text`] and [`Kind::Word`].
     Text(String),
+    /// Of [`Kind::Place`] and [`Kind::Secret`].
+    Guarded(Guarded),
+}
+
+/// A text that is never shown as it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Guarded {
+    text: String,
+    shown: String,
+}
+
+impl Guarded {
+    fn place(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            shown: shown(text),
+        }
+    }
+
+    fn secret(text: &str) -> Self {
+        let shown = if text.is_empty() { "" } else { HIDDEN };
+        Self {
+            text: text.to_owned(),
+            shown: shown.to_owned(),
+        }
+    }
+
+    /// The text as it was written, password included.
+    pub fn revealed(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.shown.is_empty() {
+            "\"\""
+        } else {
+            &self.shown
+        })
+    }
+}
+
+impl fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
 }
 
 impl Kind {
@@ -85,6 +136,8 @@ impl Kind {
                 .find(|word| word.eq_ignore_ascii_case(text))
                 .map(|word| Value::Text((*word).to_string()))
                 .ok_or_else(|| format!("expected {}, got \"{text}\"", words.join(" or "))),
+            Self::Place => Ok(Value::Guarded(Guarded::place(text))),
+            Self::Secret => Ok(Value::Guarded(Guarded::secret(text))),
         }
     }
 
@@ -99,6 +152,8 @@ impl Kind {
             Self::TimeOrForever => "time, -1 for ever".into(),
             Self::Text => "text".into(),
             Self::Word(words) => words.join(" or "),
+            Self::Place => "word or URL".into(),
+            Self::Secret => "password".into(),
         }
     }
 }
@@ -120,6 +175,7 @@ impl fmt::Display for Value {
             }
             Self::Text(text) if text.is_empty() => f.write_str("\"\""),
             Self::Text(text) => f.write_str(text),
+            Self::Guarded(text) => text.fmt(f),
         }
     }
 }
@@ -134,6 +190,26 @@ impl fmt::Display for Bytes {
             .find(|(_, per)| self.0 >= *per && self.0 % per == 0);
         let (name, per) = unit.copied().unwrap_or(("", 1));
         write!(f, "{}{name}", self.0 / per)
+    }
+}
+
+/// A URL without the user, the password and the parameters, which may hold both. A password may hold any character that
+/// divides URLs, so everything up to the last `@` is left out, wherever that is.
+fn shown(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("//") else {
+        // jdbc:postgresql:database?password=…
+        return match text.split_once(['?', '@']) {
+            Some((before, _)) => format!("{before}…"),
+            None => text.to_owned(),
+        };
+    };
+    let (more, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("…@", rest),
+        None => ("", rest),
+    };
+    match rest.split_once(['?', '#', ';']) {
+        Some((place, _)) => format!("{scheme}//{more}{place}?…"),
+        None => format!("{scheme}//{more}{rest}"),
     }
 }
 
@@ -176,6 +252,7 @@ fn scaled(text: &str, units: &[(&str, i64)]) -> Option<i64> {
     number(digits)?.checked_mul(per)
 }
 
+const HIDDEN: &str = "(hidden)";
 const TIME_MS_MAX: i64 = 10 * 366 * 86_400_000;
 const TIME_UNITS: &[(&str, i64)] = &[
     ("ms", 1),
@@ -238,6 +315,33 @@ mod tests {
             );
         }
         assert_eq!(ms(90_000).to_string(), "90s");
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let secret = "s3cr3t";
+        for (text, shown) in [
+            ("journal", "journal"),
+            ("mysql://h:3306/d", "mysql://h:3306/d"),
+            ("mysql://u:s3cr3t@h:3306/d", "mysql://…@h:3306/d"),
+            ("mysql://u:s3cr3t/@s3cr3t?@h/d", "mysql://…@h/d"),
+            ("postgres://h/d?password=s3cr3t", "postgres://h/d?…"),
+            ("postgres://h/d?password=s3cr3t@x", "postgres://…@x"),
+            (
+                "jdbc:mysql://h/d?user=u&password=s3cr3t",
+                "jdbc:mysql://h/d?…",
+            ),
+            ("jdbc:postgresql:d?password=s3cr3t", "jdbc:postgresql:d…"),
+            ("sqlite://a/b.db", "sqlite://a/b.db"),
+        ] {
+            let value = Kind::Place.parse(text).expect(text);
+            assert_eq!(value.to_string(), shown);
+            assert!(!format!("{value:?}").contains(secret), "{text}");
+            assert!(matches!(value, Value::Guarded(guarded) if guarded.revealed() == text));
+        }
+        let value = Kind::Secret.parse(secret).expect("any text");
+        assert!(!format!("{value} {value:?}").contains(secret));
+        assert_eq!(Kind::Secret.parse("").expect("none").to_string(), "\"\"");
     }
 
     #[test]

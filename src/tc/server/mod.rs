@@ -29,6 +29,8 @@ use crate::net::{
 use crate::tc::CoordinatorConfig;
 use crate::tc::coordinator::Coordinator;
 use crate::tc::store::journal::{Durable, JournalConfig, JournalStore};
+#[cfg(feature = "sql-store")]
+use crate::tc::store::sql::SqlConfig;
 use crate::tc::store::{MemoryStore, Store, StoreLimits};
 use crate::xid::IdGenerator;
 
@@ -73,6 +75,9 @@ pub enum StoreChoice {
     Memory,
     /// Durable, in this directory.
     Journal(PathBuf),
+    /// Durable, in a database that several coordinators may share. The server sets its address and its limits.
+    #[cfg(feature = "sql-store")]
+    Sql(SqlConfig),
 }
 
 /// Why a server could not start or go on.
@@ -304,8 +309,14 @@ fn open_store(
     journal: JournalConfig,
     waker: StoreWaker,
 ) -> Result<Box<dyn Store>, Error> {
-    let StoreChoice::Journal(dir) = choice else {
-        return Ok(Box::new(MemoryStore::new(journal.limits)));
+    let dir = match choice {
+        StoreChoice::Journal(dir) => dir,
+        StoreChoice::Memory => return Ok(Box::new(MemoryStore::new(journal.limits))),
+        #[cfg(feature = "sql-store")]
+        StoreChoice::Sql(config) => {
+            let problem = format!("{}: no server opens it yet", config.url);
+            return Err(Error::Store(problem));
+        }
     };
     let notify = Box::new(move |durable| {
         if let Durable::Failed(error) = durable {
