@@ -139,6 +139,12 @@ pub fn later_made(one: i64, other: i64) -> i64 {
     }
 }
 
+/// The node that made an id.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn node_of(id: i64) -> u16 {
+    (id as u64 >> COUNTER_BITS) as u16 & NODE_MAX
+}
+
 /// The greatest node id.
 pub const NODE_MAX: u16 = 1023;
 /// 2020-05-03T00:00:00+08:00, in ms since 1970.

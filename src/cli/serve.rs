@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &ServeArguments) -> Exit {
     for warning in settings.warnings().iter().chain(&serving.notes) {
         log::warn!("{warning}");
     }
-    if serving.node.is_none() {
+    if serving.node.is_none() && keeps_node(&serving.server.store) {
         match draw_node(&serving.server.store) {
             Ok(node) => serving.server.node = node,
             Err(error) => return refuse(&error),
@@ -115,7 +115,7 @@ pub(super) fn run(arguments: &ServeArguments) -> Exit {
     log::info!(
         "xids begin with {}, node {}, {} transactions recovered",
         server.advertised(),
-        serving.server.node,
+        server.node(),
         server.recovered()
     );
     let mut stdout = io::stdout();
@@ -180,6 +180,11 @@ fn few_descriptors(connections_max: usize) -> Option<String> {
              transport.connections-max = {connections_max}"
         )
     })
+}
+
+/// Whether the node is this process's matter; a shared store gives each coordinator one.
+fn keeps_node(store: &StoreChoice) -> bool {
+    matches!(store, StoreChoice::Journal(_) | StoreChoice::Memory)
 }
 
 /// The node kept in the data directory; drawn and kept when there is none, only drawn for a store without one.

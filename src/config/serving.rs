@@ -29,12 +29,17 @@ impl Serving {
     /// Checks what single keys cannot show and resolves names.
     pub fn from_settings(settings: &Settings) -> Result<Self, Error> {
         let mut notes = Vec::new();
-        let store = store(settings, &mut notes)?;
+        #[cfg_attr(not(feature = "sql-store"), expect(unused_mut))]
+        let mut store = store(settings, &mut notes)?;
         serializers(settings)?;
         let host = host(settings)?;
         let port = u16::try_from(settings.number("server.service-port")).expect("its range");
         let (advertised_host, advertised_port) = advertised(settings, host, &mut notes)?;
         let node = node(settings)?;
+        #[cfg(feature = "sql-store")]
+        if let StoreChoice::Sql(config) = &mut store {
+            config.node = node;
+        }
         let idle = settings.time("transport.idle-timeout");
         let coordinator = coordinator(settings);
         let server = ServerConfig {

@@ -15,6 +15,7 @@ impl Coordinator {
     pub fn audit(&self) -> Result<(), String> {
         let stats = self.stats();
         let ended = stats.committed + stats.rolled_back + stats.timed_out + stats.finished;
+        let ended = ended + stats.passed_on;
         if stats.begun + stats.recovered != ended + stats.live as u64 {
             return Err(format!("the books do not balance: {stats:?}"));
         }
@@ -94,7 +95,8 @@ impl Coordinator {
         }
         let moves =
             |step: &super::branch::Step| step.is_active() || matches!(step.state, State::Queued(_));
-        if drive.timer.is_none() && !drive.finishing && !drive.steps.iter().any(moves) {
+        let goes_on = drive.timer.is_some() || drive.finishing || self.share.rests(xid);
+        if !goes_on && !drive.steps.iter().any(moves) {
             return Err(format!("{xid}: {status} will never go on"));
         }
         Ok(calls_of(entry))

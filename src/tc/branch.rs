@@ -139,6 +139,8 @@ pub(super) struct Step {
     pub(super) calls: u32,
     /// It is in the index of those that wait for its resource.
     pub(super) waits: bool,
+    /// The last try found nobody here who may be called.
+    pub(super) unrouted: bool,
 }
 
 impl Step {
@@ -164,6 +166,7 @@ impl Step {
             failures: 0,
             calls: 0,
             waits: false,
+            unrouted: false,
         }
     }
 
@@ -187,6 +190,7 @@ impl Step {
             failures: 0,
             calls: 0,
             waits: false,
+            unrouted: false,
         }
     }
 

@@ -21,6 +21,7 @@ use super::calls::Calls;
 use super::global::{Entry, Pending, Tickets};
 use super::outbox::{Outbox, Reply};
 use super::roster::Roster;
+use super::shared::Share;
 use super::stats::CoordinatorStats;
 use super::store::{Completion, Operation, Seq, Ticket};
 use super::timers::{Timer, Timers};
@@ -84,8 +85,9 @@ pub enum CloseReason {
 /// The coordinator as a value.
 ///
 /// Feed inputs with `handle_*`. After each batch drain [`poll_operation`](Self::poll_operation) into a
-/// [`Store`](super::store::Store) and feed its completions back until both are empty, flush the store, tell how far it
-/// is durable with [`handle_durable`](Self::handle_durable), then drain [`poll_output`](Self::poll_output). Call
+/// [`Store`](super::store::Store) and feed its completions, then its events
+/// ([`handle_store_event`](Self::handle_store_event)), back until all are empty, flush the store, tell how far it is
+/// durable with [`handle_durable`](Self::handle_durable), then drain [`poll_output`](Self::poll_output). Call
 /// [`handle_timeout`](Self::handle_timeout) when [`next_deadline`](Self::next_deadline) has come.
 #[derive(Debug)]
 pub struct Coordinator {
@@ -98,6 +100,7 @@ pub struct Coordinator {
     pub(super) outbox: Outbox,
     pub(super) timers: Timers,
     pub(super) calls: Calls,
+    pub(super) share: Share,
     pub(super) draining: bool,
     pub(super) held: usize,
     /// Begins at the store.
@@ -127,6 +130,7 @@ impl Coordinator {
             ids,
             timers,
             globals: HashMap::new(),
+            share: Share::default(),
             tickets: Tickets::default(),
             operations: VecDeque::new(),
             outbox: Outbox::default(),
@@ -225,6 +229,11 @@ impl Coordinator {
                 Timer::Woken => {
                     // Its own successor may be due already; the owner asks again at once.
                     if self.woken(now) {
+                        break;
+                    }
+                }
+                Timer::Leased => {
+                    if self.go_on(now) {
                         break;
                     }
                 }

@@ -47,6 +47,8 @@ pub(super) struct Drive {
     pub(super) halted: bool,
     /// The store was asked to end it.
     pub(super) finishing: bool,
+    /// The store was asked to let a sibling have it; how often RMs had joined by then.
+    pub(super) offering: Option<u64>,
     /// When retries end.
     pub(super) give_up_at: Option<Instant>,
     /// What has to be durable before a branch may hear of the decision.
@@ -118,6 +120,7 @@ impl Drive {
             retrying: false,
             halted: false,
             finishing: false,
+            offering: None,
             give_up_at: None,
             after,
             global,
@@ -126,7 +129,7 @@ impl Drive {
 
     /// What to do now. Without `parallel` one branch is called at a time, with it one of each resource.
     pub(super) fn next(&mut self, now: Instant, parallel: bool) -> Next {
-        if self.halted || self.finishing {
+        if self.halted || self.finishing || self.offering.is_some() {
             return Next::Later(None);
         }
         if self.done == self.steps.len() {
@@ -196,7 +199,8 @@ impl Drive {
 
     /// When retries will have gone on for too long, as far as that may happen now: a call in flight is waited for.
     pub(super) fn gives_up_at(&self) -> Option<Instant> {
-        let may = self.retrying && !self.halted && !self.finishing && self.active.is_empty();
+        let asked = self.halted || self.finishing || self.offering.is_some();
+        let may = self.retrying && !asked && self.active.is_empty();
         self.give_up_at
             .filter(|_| may && self.given_up_status().is_some())
     }
@@ -259,11 +263,37 @@ impl Drive {
             _ => false,
         };
         !self.finishing
+            && self.offering.is_none()
             && self.active.is_empty()
             && self.aim == self.global.status
             && self.aim_again.is_none()
             && self.end().is_none()
             && !self.steps.iter().any(may_come)
+    }
+
+    /// The first step that nobody here may be called for, when nothing else is under way: no call, no work of the store.
+    pub(super) fn stranded(&self) -> Option<usize> {
+        let asked = self.halted || self.finishing || self.offering.is_some();
+        let settled = self.aim == self.global.status && self.aim_again.is_none();
+        let queued = |step: &Step| matches!(step.state, State::Queued(_));
+        if asked || !settled || !self.active.is_empty() || self.steps.iter().any(queued) {
+            return None;
+        }
+        let open = self.order[self.open_from..].iter().copied();
+        open.into_iter().find(|i| {
+            let step = &self.steps[*i];
+            let put_off = step.unrouted && matches!(step.state, State::Due(_));
+            put_off && !step.resource_id.is_empty() && self.may_go(step)
+        })
+    }
+
+    /// When a step that failed here, though somebody could be called, is tried again.
+    pub(super) fn retries_at(&self) -> Option<Instant> {
+        let due = |step: &Step| match step.state {
+            State::Due(at) if !step.unrouted && step.failures > 0 => Some(at),
+            _ => None,
+        };
+        self.steps.iter().filter_map(due).min()
     }
 
     /// A step is done: the resource that nothing else of this drive waits for, if it waited for it.

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) deadline: Option<TimerId>,
     /// Branches registered through this coordinator.
     pub(super) branches: usize,
+    /// It is to be taken on, if no sibling has it.
+    pub(super) adopting: bool,
     /// Phase two.
     pub(super) drive: Option<Box<Drive>>,
 }
@@ -70,6 +72,10 @@ pub(super) enum Work {
     Finish(End),
     /// The locks of a rollback that was given up.
     ReleaseLocks,
+    /// No RM of this resource is here: a sibling may drive on.
+    Offer(Text),
+    /// It may be driven here, if no sibling has it.
+    Adopt,
 }
 
 impl Work {
@@ -77,7 +83,7 @@ impl Work {
     pub(super) fn is_of_drive(&self) -> bool {
         matches!(
             self,
-            Self::EndBranch(_) | Self::SetStatus { .. } | Self::Finish(_)
+            Self::EndBranch(_) | Self::SetStatus { .. } | Self::Finish(_) | Self::Offer(_)
         )
     }
 }
@@ -253,6 +259,11 @@ impl Coordinator {
                 now_ms,
             },
             Work::ReleaseLocks => Operation::ReleaseLocks { xid },
+            Work::Offer(resource_id) => Operation::Offer {
+                xid,
+                resource_id: resource_id.clone(),
+            },
+            Work::Adopt => Operation::Adopt { xid },
         }
     }
 
@@ -275,6 +286,9 @@ impl Coordinator {
                 tries,
             } => (xid, work, branch_id, expiring, tries),
         };
+        if self.config.shared {
+            self.learn(now, &xid, &outcome);
+        }
         if expiring {
             self.conclude_timeout(now, &xid, outcome, after);
             return self.start(now, xid, work, tries + 1);

@@ -22,6 +22,7 @@ mod roster;
 mod saga;
 pub mod server;
 mod settlement;
+mod shared;
 mod stats;
 pub mod store;
 #[cfg(test)]

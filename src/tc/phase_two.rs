@@ -102,7 +102,10 @@ impl Coordinator {
     /// Calls whatever may be called now, and arms the timer for the rest.
     pub(super) fn run(&mut self, now: Now, xid: &Xid) {
         let parallel = self.config.parallel_branches;
-        while let Some(drive) = self.drive(xid) {
+        while let Some(drive) = self.globals.get_mut(xid).and_then(|e| e.drive.as_mut()) {
+            if self.config.shared && !self.share.may_drive(now) {
+                return self.share.rest(xid);
+            }
             if let Some((at, to)) = drive.aim_again
                 && at <= now.instant
             {
@@ -125,7 +128,10 @@ impl Coordinator {
                         self.drop_drive(now, xid);
                         return;
                     }
-                    return self.arm_drive(xid, at);
+                    if !self.config.shared || !self.offer(now, xid) {
+                        self.arm_drive(xid, at);
+                    }
+                    return;
                 }
             }
         }
@@ -147,7 +153,10 @@ impl Coordinator {
         let channel = match choice {
             Choice::Channel(channel) => channel,
             Choice::NotBefore(at) => return self.unrouted(now, xid, step, Some(at)),
-            Choice::Nobody => return self.unrouted(now, xid, step, None),
+            Choice::Nobody => {
+                drive.steps[step].unrouted = true;
+                return self.unrouted(now, xid, step, None);
+            }
         };
         let max = self.config.calls_per_route_max;
         if !self.roster.enter(channel, &resource_id, max, xid) {
@@ -159,6 +168,7 @@ impl Coordinator {
         let id = self.calls.next_id();
         drive.set_state(step, State::Calling(id));
         let branch = &mut drive.steps[step];
+        branch.unrouted = false;
         branch.calls += 1;
         self.stats.calls += 1;
         self.stats.calls_repeated += u64::from(branch.calls > 1);

@@ -50,6 +50,8 @@ struct Resource {
     hosts: BTreeMap<(Text, IpAddr), Vec<ChannelId>>,
     routes: HashMap<ChannelId, Route>,
     turn: usize,
+    /// The number of the last connection that joined, among all that ever joined a resource.
+    joined: u64,
     /// Whether it holds undo logs: it looks like a JDBC address, or an AT branch was registered for it.
     at: bool,
 }
@@ -97,6 +99,8 @@ pub(super) struct Roster {
     departed_max: usize,
     /// Clients that left before and are not remembered count as gone since then.
     departed_floor: Instant,
+    /// How often a connection began to serve a resource.
+    joins: u64,
 }
 
 impl Roster {
@@ -109,6 +113,7 @@ impl Roster {
             departed_at: HashMap::new(),
             departed_max,
             departed_floor: start,
+            joins: 0,
         }
     }
 
@@ -224,6 +229,8 @@ impl Roster {
             .or_default()
             .push(channel);
         resource.routes.entry(channel).or_default();
+        self.joins += 1;
+        resource.joined = self.joins;
         earlier.is_none()
     }
 
@@ -237,6 +244,16 @@ impl Roster {
     pub(super) fn serves(&self, channel: ChannelId, resource_id: &str) -> bool {
         let channel = self.channels.get(&channel);
         channel.is_some_and(|c| c.resources.contains_key(resource_id))
+    }
+
+    /// How often a connection has begun to serve a resource, whichever.
+    pub(super) fn joins(&self) -> u64 {
+        self.joins
+    }
+
+    /// What [`Roster::joins`] was when the last connection of a resource joined; `None` when nobody serves it.
+    pub(super) fn joined(&self, resource_id: &Text) -> Option<u64> {
+        self.resources.get(resource_id).map(|r| r.joined)
     }
 
     /// Notes that a resource holds undo logs.

@@ -72,6 +72,8 @@ impl Coordinator {
             }
             // A drive at work is left to it: the engine may report while it is being called.
             Wish::Set(_) if self.drive(xid).is_some() => {}
+            // Nobody drives it, or a sibling does.
+            Wish::Set(_) if self.config.shared => self.adopt(now, xid),
             Wish::Set(_) => self.follow_engine(now, xid, global, after),
             Wish::Nothing if global.saga => {}
             Wish::Nothing => log::debug!("xid={xid} event=global_report_ignored: no SAGA"),
@@ -102,11 +104,17 @@ impl Coordinator {
                     "xid={xid} event=saga_reported from={} status={to}",
                     global.status
                 );
-                if global.status == GlobalStatus::Begin {
+                let decides = global.status == GlobalStatus::Begin;
+                if decides {
                     global.decided_ms = now.wall_ms;
                 }
                 global.status = to;
-                self.follow_engine(now, xid, global, after);
+                // Whoever takes it out of Begin drives it; later its driver does, who may be a sibling.
+                let known = self.globals.get(xid).is_some_and(|e| e.status.is_some());
+                match decides || known || !self.config.shared {
+                    true => self.follow_engine(now, xid, global, after),
+                    false => self.adopt(now, xid),
+                }
                 to
             }
             Outcome::Status(status) => status,

@@ -23,6 +23,8 @@ impl Coordinator {
     ) {
         let step = self.drive(xid).and_then(|drive| drive.position(branch));
         match (outcome, step) {
+            // The drive went while the store was at it.
+            (Outcome::Done | Outcome::NoBranch | Outcome::Failed(_), None) => {}
             (Outcome::Done | Outcome::NoBranch, Some(step)) => {
                 if let Some(drive) = self.drive(xid) {
                     drive.set_state(step, State::Done);
@@ -56,6 +58,8 @@ impl Coordinator {
         after: Seq,
     ) {
         match outcome {
+            // The drive went while the store was at it.
+            Outcome::Done if self.drive(xid).is_none() => return,
             Outcome::Done => {}
             Outcome::Failed(_) => {
                 // What is stored is still true.
@@ -175,16 +179,19 @@ impl Coordinator {
 
     /// Somebody else took the transaction further than this coordinator knew (a shared store, an operator).
     fn overtaken(&mut self, now: Now, xid: &Xid, outcome: Outcome, after: Seq) {
-        if let Some(skipped) = self.gates.admit(Topic::Overtaken, now.instant) {
-            log::warn!("xid={xid} event=overtaken skipped={skipped} outcome={outcome:?}");
-        }
         let Some(mut drive) = self.drop_drive(now, xid) else {
             return;
         };
+        if let Some(skipped) = self.gates.admit(Topic::Overtaken, now.instant) {
+            log::warn!("xid={xid} event=overtaken skipped={skipped} outcome={outcome:?}");
+        }
         let requester = drive.requester.take();
         match outcome {
             Outcome::Status(status) => {
-                self.note_status(xid, Some(status));
+                match self.config.shared {
+                    true => self.drive_anew(now, xid),
+                    false => self.note_status(xid, Some(status)),
+                }
                 if let Some(requester) = requester {
                     self.answer_live(requester.reply, requester.asked, status, after);
                 }
@@ -194,7 +201,10 @@ impl Coordinator {
                     Outcome::Ended(tombstone) => Some(tombstone),
                     _ => None,
                 };
-                self.count_end(xid, tombstone.map_or(End::Finished, |t| t.end));
+                match self.config.shared {
+                    true => self.pass_on(xid),
+                    false => self.count_end(xid, tombstone.map_or(End::Finished, |t| t.end)),
+                }
                 if let Some(requester) = requester {
                     self.answer_ended(requester.reply, requester.asked, tombstone, after);
                 }

@@ -4,7 +4,8 @@ use crate::proto::status::GlobalStatus;
 
 /// Counters and gauges of a [`Coordinator`](super::Coordinator).
 ///
-/// The books balance at every moment: `begun + recovered = committed + rolled_back + timed_out + finished + live`.
+/// The books balance at every moment: `begun + recovered = committed + rolled_back + timed_out + finished + passed_on +
+/// live`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoordinatorStats {
     /// Transactions begun.
@@ -19,6 +20,9 @@ pub struct CoordinatorStats {
     pub timed_out: u64,
     /// SAGA transactions whose end is told as Finished, and rows that only had to go.
     pub finished: u64,
+    /// Transactions that are a sibling's: decided there, offered for want of an RM, or taken over. Only with a shared
+    /// store.
+    pub passed_on: u64,
     /// Gauge: live transactions.
     pub live: usize,
     /// Gauge: live transactions by the code of their status.

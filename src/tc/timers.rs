@@ -18,6 +18,8 @@ pub(super) enum Timer {
     Requester(Xid),
     /// Transactions that wait for a resource which came back go on.
     Woken,
+    /// Drives that waited for the lease go on.
+    Leased,
     /// Old tombstones go.
     Forget,
     /// Old undo logs go.

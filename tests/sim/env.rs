@@ -39,12 +39,25 @@ pub(crate) enum Event {
     Synced { life: u32 },
     /// The coordinator's process is started.
     Start { life: u32 },
+    /// Between a coordinator and the store that it shares.
+    Store { step: StoreStep, life: u32 },
     /// Something goes wrong.
     Fault,
     /// The store is compared with what is known.
     Audit,
     /// Faults end.
     Heal,
+}
+
+/// What happens between a coordinator and a store that it shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreStep {
+    /// Operations reach the store.
+    Reach,
+    /// What the store said reaches the coordinator.
+    Answer,
+    /// The coordinator asks for its lease, for lapsed siblings and for offers.
+    Keep,
 }
 
 /// Time, chance, what will happen, and what has happened.

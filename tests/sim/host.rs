@@ -11,7 +11,7 @@ use seamio::tc::{ChannelId, Coordinator, CoordinatorConfig, Output};
 use seamio::xid::IdGenerator;
 
 use crate::checker::Checker;
-use crate::env::{Env, Event, MS, Micros, SECOND};
+use crate::env::{Env, Event, MS, Micros, SECOND, StoreStep};
 use crate::medium::{Medium, SyncEnd};
 use crate::wire::{Arrival, Wire};
 
@@ -106,6 +106,14 @@ pub(crate) fn sync_end(env: &mut Env, treatment: &Treatment) -> SyncEnd {
     }
 }
 
+/// Who connects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// The coordinator that is meant, where there are several.
+    pub(crate) server: usize,
+}
+
 /// Where the coordinator runs.
 pub(crate) trait Site {
     /// Shows the running store, if there is one.
@@ -123,13 +131,28 @@ pub(crate) trait Site {
     /// The process starts.
     fn start(&mut self, env: &mut Env, checker: &mut Checker, life: u32);
     /// A connection is accepted. False: nobody listens.
-    fn open(&mut self, env: &Env, checker: &mut Checker, conn: u64, peer: SocketAddr) -> bool;
+    fn open(&mut self, env: &Env, checker: &mut Checker, conn: u64, peer: Peer) -> bool;
     /// Bytes arrived.
     fn arrive(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, conn: u64);
     /// A connection is gone.
     fn gone(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, conn: u64);
     /// The coordinator's timer fired.
     fn wake(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, life: u32);
+    /// Something goes wrong with the process.
+    fn trouble(&mut self, env: &mut Env) {
+        let steps = env.rng.size(200) as u32 - 1;
+        self.kill_after(steps);
+    }
+    /// Something goes on between a process and the store that it shares.
+    fn store(
+        &mut self,
+        _env: &mut Env,
+        _wire: &mut Wire,
+        _checker: &mut Checker,
+        _step: StoreStep,
+        _life: u32,
+    ) {
+    }
     /// A sync ended.
     fn synced(&mut self, env: &mut Env, wire: &mut Wire, checker: &mut Checker, life: u32);
     /// Lets time of its own pass, not beyond the next event. False: it is there.
@@ -459,7 +482,8 @@ impl Site for Host {
         });
     }
 
-    fn open(&mut self, env: &Env, checker: &mut Checker, conn: u64, peer: SocketAddr) -> bool {
+    fn open(&mut self, env: &Env, checker: &mut Checker, conn: u64, peer: Peer) -> bool {
+        let peer = peer.address;
         let now = env.clock(self.wall_ms);
         let Some(process) = &mut self.process else {
             return false;

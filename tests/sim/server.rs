@@ -19,7 +19,7 @@ use seamio::tc::store::{Completion, Global, Operation, Seq, Store, StoreStats, T
 
 use crate::checker::Checker;
 use crate::env::{Env, Event, MS, Micros, SECOND};
-use crate::host::{Site, Treatment, sync_end};
+use crate::host::{Peer, Site, Treatment, sync_end};
 use crate::medium::Medium;
 use crate::wire::{Arrival, Wire};
 
@@ -202,7 +202,8 @@ impl Site for ServerSite {
         env.trace(format_args!("start life {life} wall {wall_ms}"));
     }
 
-    fn open(&mut self, _env: &Env, checker: &mut Checker, conn: u64, peer: SocketAddr) -> bool {
+    fn open(&mut self, _env: &Env, checker: &mut Checker, conn: u64, peer: Peer) -> bool {
+        let peer = peer.address;
         let Some(server) = &self.server else {
             return false;
         };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use seamio::proto::codec::{Rpc, decode_rpc, encode_rpc};
@@ -26,6 +27,8 @@ pub(crate) struct Wire {
     conns: BTreeMap<u64, Conn>,
     next: u64,
     weather: Weather,
+    /// Links of one server: those of one process have the same address at each.
+    per_server: usize,
     /// Until when the network of a link is cut.
     cut: BTreeMap<usize, Micros>,
 }
@@ -60,11 +63,12 @@ pub(crate) enum Arrival {
 
 impl Wire {
     /// No connection yet.
-    pub(crate) fn new(weather: Weather) -> Self {
+    pub(crate) fn new(weather: Weather, per_server: usize) -> Self {
         Self {
             conns: BTreeMap::new(),
             next: 1,
             weather,
+            per_server,
             cut: BTreeMap::new(),
         }
     }
@@ -97,7 +101,7 @@ impl Wire {
                 client_gone: false,
             },
         );
-        let host = Ipv4Addr::new(10, 0, 0, 1 + (link / 2) as u8);
+        let host = Ipv4Addr::new(10, 0, 0, 1 + (link % self.per_server / 2) as u8);
         Some((
             conn,
             SocketAddr::new(IpAddr::V4(host), 30_000 + conn as u16),
@@ -184,10 +188,16 @@ impl Wire {
 
     /// The coordinator's process died: its sockets are gone, bytes it had written may still arrive.
     pub(crate) fn server_died(&mut self, env: &mut Env) {
+        let all = 0..usize::MAX;
+        self.server_of_links_died(env, all);
+    }
+
+    /// As [`Wire::server_died`], of one that these links lead to.
+    pub(crate) fn server_of_links_died(&mut self, env: &mut Env, links: Range<usize>) {
         let conns: Vec<_> = self
             .conns
             .iter()
-            .filter(|(_, c)| !c.server_gone)
+            .filter(|(_, c)| !c.server_gone && links.contains(&c.link))
             .map(|(id, _)| *id)
             .collect();
         for conn in conns {

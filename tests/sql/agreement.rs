@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use seamio::proto::Text;
-use seamio::tc::store::sql::{SqlConfig, SqlStore};
+use seamio::tc::store::sql::{SqlConfig, SqlStore, schema};
 use seamio::tc::store::{Global, Operation, Outcome, Store, StoreLimits, Ticket};
 use seamio::xid::Xid;
 
@@ -48,6 +48,22 @@ pub(crate) fn open(place: &Place, change: impl FnOnce(&mut SqlConfig)) -> SqlSto
     SqlStore::open(config, Arc::new(|| {})).expect("a store")
 }
 
+fn empty_tables(place: &Place) {
+    schema::apply_to(&place.database()).expect("tables");
+    for table in [
+        "global_table",
+        "branch_table",
+        "lock_table",
+        "seamio_node",
+        "seamio_writer",
+        "seamio_decision",
+        "seamio_ended",
+        "seamio_share",
+    ] {
+        place.run(&format!("DELETE FROM {table}"));
+    }
+}
+
 /// What a database does not count has no limit.
 fn wide() -> StoreLimits {
     StoreLimits {
@@ -59,7 +75,7 @@ fn wide() -> StoreLimits {
 }
 
 fn compare(place: &Place, seed: u64, batch: usize) {
-    place.empty_tables();
+    empty_tables(place);
     let mut history = History::new(seed);
     let mut store = open(place, |_| {});
     let mut model = Model::new(wide());
@@ -132,11 +148,19 @@ fn compare_tables(place: &Place, model: &Model, seed: u64) {
         .map(|(resource, table, pk)| format!("{resource}^^^{table}^^^{pk}"))
         .collect();
     let kept = place.column("SELECT row_key FROM lock_table");
-    assert_eq!(kept.into_iter().collect::<BTreeSet<_>>(), locked, "seed {seed}");
+    assert_eq!(
+        kept.into_iter().collect::<BTreeSet<_>>(),
+        locked,
+        "seed {seed}"
+    );
     let branches: BTreeSet<String> = model
         .live()
         .iter()
-        .flat_map(|g| g.branches.iter().map(|b| format!("{} {}", b.branch_id, b.status.code())))
+        .flat_map(|g| {
+            g.branches
+                .iter()
+                .map(|b| format!("{} {}", b.branch_id, b.status.code()))
+        })
         .collect();
     let kept = place.run("SELECT branch_id, status FROM branch_table");
     let kept: BTreeSet<String> = kept.iter().map(|row| text(row).join(" ")).collect();
@@ -145,12 +169,18 @@ fn compare_tables(place: &Place, model: &Model, seed: u64) {
         "SELECT xid FROM seamio_decision WHERE xid NOT IN (SELECT xid FROM global_table)",
         "SELECT row_key FROM seamio_share WHERE branch_id NOT IN (SELECT branch_id FROM branch_table)",
     ] {
-        assert_eq!(place.column(orphans), Vec::<String>::new(), "seed {seed}: {orphans}");
+        assert_eq!(
+            place.column(orphans),
+            Vec::<String>::new(),
+            "seed {seed}: {orphans}"
+        );
     }
 }
 
 fn text(row: &[Option<String>]) -> Vec<&str> {
-    row.iter().map(|cell| cell.as_deref().unwrap_or("NULL")).collect()
+    row.iter()
+        .map(|cell| cell.as_deref().unwrap_or("NULL"))
+        .collect()
 }
 
 fn xid_of(operation: &Operation) -> Option<Xid> {

@@ -5,4 +5,9 @@
 
 #[macro_use]
 mod place;
+mod agreement;
+#[path = "../store/history.rs"]
+mod history;
+#[path = "../store/model.rs"]
+mod model;
 mod schema;

@@ -273,6 +273,10 @@ impl Start {
                 self.coordinator.handle_completion(now, completion);
                 idle = false;
             }
+            while let Some(event) = self.store.poll_event() {
+                self.coordinator.handle_store_event(now, event);
+                idle = false;
+            }
             if idle {
                 break;
             }

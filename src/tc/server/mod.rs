@@ -30,7 +30,7 @@ use crate::tc::CoordinatorConfig;
 use crate::tc::coordinator::Coordinator;
 use crate::tc::store::journal::{Durable, JournalConfig, JournalStore};
 #[cfg(feature = "sql-store")]
-use crate::tc::store::sql::SqlConfig;
+use crate::tc::store::sql::{SqlConfig, SqlStore};
 use crate::tc::store::{MemoryStore, Store, StoreLimits};
 use crate::xid::IdGenerator;
 
@@ -111,6 +111,7 @@ pub(crate) struct Assembly<D: Driver, C: Clock> {
     pub(crate) reactor: Reactor<Edge, D, C>,
     pub(crate) address: SocketAddr,
     advertised: String,
+    node: u16,
     recovered: usize,
     stop: Arc<Stop>,
 }
@@ -159,7 +160,8 @@ impl Server {
     /// # Errors
     /// See [`Error`]. Nothing is left behind but, for a journal, its directory.
     pub fn bind(config: ServerConfig) -> Result<Self, Error> {
-        let choice = config.store.clone();
+        let mut choice = config.store.clone();
+        choice.serve(&config);
         let journal = journal_config(config.store_limits, config.sync_delay);
         Self::bind_with(config, |waker| open_store(&choice, journal, waker))
     }
@@ -191,6 +193,11 @@ impl Server {
         &self.assembly.advertised
     }
 
+    /// The node for ids: the configured one, or what a shared store has given.
+    pub fn node(&self) -> u16 {
+        self.assembly.node
+    }
+
     /// Live transactions found in the store.
     pub fn recovered(&self) -> usize {
         self.assembly.recovered
@@ -212,6 +219,28 @@ impl Server {
             (Some(Ok(stopped)), Ok(())) => Ok(stopped),
             (None, Ok(())) => Err(Error::Network(io::Error::other("the lane ended early"))),
         }
+    }
+}
+
+impl StoreChoice {
+    /// A coordinator is known to its siblings by the address that its clients know.
+    fn serve(&mut self, server: &ServerConfig) {
+        #[cfg(feature = "sql-store")]
+        if let Self::Sql(config) = self {
+            let port = server.advertised_port.unwrap_or(server.listen.port());
+            config.limits = server.store_limits;
+            config.address = match port {
+                // The system chooses a port, another one each time.
+                0 => format!(
+                    "{}:0 of process {}",
+                    server.advertised_host,
+                    std::process::id()
+                ),
+                port => format!("{}:{port}", server.advertised_host),
+            };
+        }
+        #[cfg(not(feature = "sql-store"))]
+        let _ = server;
     }
 }
 
@@ -241,11 +270,13 @@ impl<D: Driver, C: Clock> Assembly<D, C> {
             .local_addr(listener)
             .ok_or_else(|| Error::Network(io::Error::other("the listener has no address")))?;
         let _ = stop.handle.set(reactor.handle());
+        let node = store.node().unwrap_or(config.node);
         let (advertised, recovered) = start(config, address, store, &reactor.lanes(), time)?;
         Ok(Self {
             reactor,
             address,
             advertised,
+            node,
             recovered,
             stop,
         })
@@ -314,8 +345,9 @@ fn open_store(
         StoreChoice::Memory => return Ok(Box::new(MemoryStore::new(journal.limits))),
         #[cfg(feature = "sql-store")]
         StoreChoice::Sql(config) => {
-            let problem = format!("{}: no server opens it yet", config.url);
-            return Err(Error::Store(problem));
+            let wake = Arc::new(move || waker.wake());
+            let store = SqlStore::open(config.clone(), wake).map_err(Error::Store)?;
+            return Ok(Box::new(store));
         }
     };
     let notify = Box::new(move |durable| {
@@ -354,10 +386,12 @@ fn start(
     let port = config.advertised_port.unwrap_or(address.port());
     let advertised = format!("{}:{port}", config.advertised_host);
     let now = clock.0.at(clock.1);
-    let mut ids = IdGenerator::new(config.node, now.wall_ms);
+    let node = store.node();
+    let mut ids = IdGenerator::new(node.unwrap_or(config.node), now.wall_ms);
     ids.not_below(store.highest_id());
     let coordinator = CoordinatorConfig {
         advertised: advertised.clone(),
+        shared: node.is_some(),
         ..config.coordinator.clone()
     };
     let mut coordinator = Coordinator::new(coordinator, ids, now);

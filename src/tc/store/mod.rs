@@ -15,6 +15,8 @@ mod direction;
 pub mod journal;
 mod limits;
 mod memory;
+#[cfg(any(test, feature = "sim"))]
+mod ownership;
 #[cfg(feature = "sql-store")]
 pub mod sql;
 mod state;
@@ -24,6 +26,8 @@ mod tombstones;
 pub use journal::{Durable, JournalConfig, JournalStore, Notify};
 pub use limits::StoreLimits;
 pub use memory::MemoryStore;
+#[cfg(any(test, feature = "sim"))]
+pub use ownership::{Ownership, Replaced};
 
 use std::time::Instant;
 
@@ -184,7 +188,7 @@ pub enum Operation {
         /// Now.
         now_ms: i64,
     },
-    /// Lets go of a decided transaction, because no RM of a resource it needs next is connected here: a sibling that has
+    /// Lets go of a decided transaction that is this coordinator's, because no RM of a resource it needs next is connected here: a sibling that has
     /// one takes it with [`Operation::Adopt`]. Only for a store that several coordinators share.
     /// → `Done`, `Status` (a sibling has it already), `Ended`, `Unknown`
     Offer {
@@ -193,8 +197,8 @@ pub enum Operation {
         /// The resource.
         resource_id: Text,
     },
-    /// Takes on a decided transaction that a sibling has let go of.
-    /// → `Decided`, `Status` (another took it), `Ended`, `Unknown`
+    /// Takes on a decided transaction that a sibling has let go of, or that is this coordinator's already.
+    /// → `Decided`, `Status` (a sibling has it, or it is undecided), `Ended`, `Unknown`
     Adopt {
         /// The global transaction.
         xid: Xid,
@@ -213,7 +217,8 @@ pub enum StoreEvent {
     /// Until then nobody else drives what this coordinator drives; told anew at each renewal. From then on no branch may
     /// be called until it is told again.
     Leased(Instant),
-    /// A transaction, undecided or to be driven, is this coordinator's from now on: the one that had it is gone.
+    /// A transaction, undecided or to be driven, is this coordinator's from now on: the one that had it is gone. Told
+    /// once.
     Adopted(Global),
     /// A sibling has let go of a transaction for want of an RM of this resource; told again until somebody has taken it.
     Offered {
@@ -223,7 +228,8 @@ pub enum StoreEvent {
         resource_id: Text,
     },
     /// This coordinator was taken for dead and its transactions are others' now: it forgets them all, and makes ids with
-    /// another node, above an earlier id.
+    /// another node, above an earlier id. Completions of what was carried out for the node before come before it; what
+    /// comes after was carried out for the new one, or failed.
     Replaced {
         /// The node from now on.
         node: u16,

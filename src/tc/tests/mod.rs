@@ -11,6 +11,7 @@ mod random;
 mod restarts;
 mod retries;
 mod sagas;
+mod shared;
 mod timeouts;
 
 use std::collections::VecDeque;
@@ -151,7 +152,7 @@ impl World {
         if s.live < 30 {
             self.coordinator.audit().unwrap();
         }
-        if !self.asleep {
+        if !self.asleep && !self.coordinator.config.shared {
             assert_eq!(s.live, self.store.stats().globals);
         }
     }

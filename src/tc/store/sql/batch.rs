@@ -10,15 +10,16 @@
 //!   starts over, and then sees who holds it.
 //! - Whoever loses the connection behind the COMMIT asks the writer's marker, which is written with the batch.
 
+use super::Writer;
 use super::connection::{Fault, Link, Rows};
 use super::reading::{Found, Questions};
+use super::schema::{Limits, Width};
 use super::writing::{Changed, FORGOTTEN_AT_ONCE, Kept, Writes};
-use super::{Widths, Writer};
 use crate::proto::Text;
 use crate::proto::status::BranchType;
 use crate::tc::lock;
 use crate::tc::store::change::Change;
-use crate::tc::store::{NewGlobal, Operation, Outcome, StoreLimits};
+use crate::tc::store::{Branch, Operation, Outcome, StoreLimits};
 use crate::xid::Xid;
 
 /// How a batch went.
@@ -45,7 +46,7 @@ pub(super) struct Answers {
 /// What a writer decides by.
 pub(super) struct Rules<'a> {
     pub(super) writer: Writer,
-    pub(super) widths: &'a Widths,
+    pub(super) columns: &'a Limits,
     pub(super) limits: &'a StoreLimits,
 }
 
@@ -169,7 +170,7 @@ impl Deciding<'_> {
     fn decide(&mut self, operation: &Operation) -> Outcome {
         let mut operation = operation.clone();
         if let Operation::Begin(new) = &mut operation {
-            new.name = self.rules.widths.cut_name(&new.name);
+            new.name = cut_name(self.rules.columns, &new.name);
         }
         let (limits, state) = (self.rules.limits, &self.found.state);
         match operation {
@@ -191,7 +192,7 @@ impl Deciding<'_> {
                 let Some(change) = verdict.change else {
                     return verdict.outcome;
                 };
-                if let Some(limit) = self.rules.widths.exceeded(&change) {
+                if let Some(limit) = unkept(self.rules.columns, &change) {
                     return Outcome::Limit(limit);
                 }
                 self.change(change);
@@ -269,83 +270,91 @@ fn transaction_of(change: &Change) -> Option<i64> {
     }
 }
 
-impl Widths {
-    /// A name as it fits its column: Java cuts it too, and nothing depends on it.
-    fn cut_name(&self, name: &Text) -> Text {
-        match name.char_indices().nth(self.transaction_name) {
-            None => name.clone(),
-            Some((at, _)) => Text::from(&name[..at]),
+/// A name as it fits its column: Java cuts it too, and nothing depends on it.
+fn cut_name(limits: &Limits, name: &Text) -> Text {
+    let width = &limits.transaction_name;
+    if width.fits(name) {
+        return name.clone();
+    }
+    let mut cut = String::new();
+    for c in name.chars() {
+        cut.push(c);
+        if !width.fits(&cut) {
+            cut.pop();
+            if !width.fits(c.encode_utf8(&mut [0; 4])) {
+                continue;
+            }
+            break;
         }
     }
+    Text::from(cut)
+}
 
-    /// What does not fit its column, if anything: it is refused, never cut.
-    fn exceeded(&self, change: &Change) -> Option<&'static str> {
-        let texts: Vec<(&'static str, &str, usize)> = match change {
-            Change::Began(NewGlobal {
-                xid,
-                application_id,
-                transaction_service_group,
-                ..
-            }) => vec![
-                ("characters of an xid", xid.as_text(), self.xid),
-                (
+/// What its column would not keep as it is, if anything: it is refused, never cut.
+fn unkept(limits: &Limits, change: &Change) -> Option<&'static str> {
+    let refused = |name, width: &Width, text: &str| (!width.fits(text)).then_some(name);
+    match change {
+        Change::Began(new) => refused("characters of an xid", &limits.xid, new.xid.as_text())
+            .or_else(|| {
+                refused(
                     "characters of an application id",
-                    application_id,
-                    self.application_id,
-                ),
-                (
+                    &limits.application_id,
+                    &new.application_id,
+                )
+            })
+            .or_else(|| {
+                let group = &new.transaction_service_group;
+                refused(
                     "characters of a transaction service group",
-                    transaction_service_group,
-                    self.transaction_service_group,
-                ),
-            ],
-            Change::Registered { branch, .. } => {
-                let mut texts = vec![
-                    (
-                        "characters of a resource id",
-                        &*branch.resource_id,
-                        self.resource_id,
-                    ),
-                    (
-                        "characters of a client id",
-                        &branch.client_id,
-                        self.client_id,
-                    ),
-                    (
-                        "characters of application data",
-                        &branch.application_data,
-                        self.application_data,
-                    ),
-                    (
-                        "characters of a branch type",
-                        branch.branch_type.name(),
-                        self.branch_type,
-                    ),
-                ];
-                for row in lock::parse(&branch.lock_key).into_iter().flatten() {
-                    texts.push(("characters of a table name", row.table, self.table_name));
-                    texts.push(("characters of a primary key", row.pk, self.pk));
-                    let key = 6 + row.table.chars().count() + row.pk.chars().count();
-                    if key + branch.resource_id.chars().count() > self.row_key {
-                        return Some("characters of a row key");
-                    }
-                }
-                texts
-            }
-            Change::Reported {
-                application_data, ..
-            } => vec![(
-                "characters of application data",
-                application_data,
-                self.application_data,
-            )],
-            _ => Vec::new(),
-        };
-        let long = |(_, text, width): &&(_, &str, usize)| {
-            text.len() > *width && text.chars().count() > *width
-        };
-        let unkept = texts.iter().any(|(_, text, _)| text.contains('\0'));
-        let exceeded = texts.iter().find(long).map(|(name, ..)| *name);
-        exceeded.or_else(|| unkept.then_some("texts without NUL"))
+                    &limits.transaction_service_group,
+                    group,
+                )
+            }),
+        Change::Registered { branch, .. } => refused(
+            "characters of a resource id",
+            &limits.resource_id,
+            &branch.resource_id,
+        )
+        .or_else(|| {
+            refused(
+                "characters of a client id",
+                &limits.client_id,
+                &branch.client_id,
+            )
+        })
+        .or_else(|| {
+            refused(
+                APPLICATION_DATA,
+                &limits.application_data,
+                &branch.application_data,
+            )
+        })
+        .or_else(|| unkept_row(limits, branch)),
+        Change::Reported {
+            application_data, ..
+        } => refused(APPLICATION_DATA, &limits.application_data, application_data),
+        _ => None,
     }
 }
+
+fn unkept_row(limits: &Limits, branch: &Branch) -> Option<&'static str> {
+    // A key that cannot be read was refused.
+    lock::parse(&branch.lock_key)
+        .into_iter()
+        .flatten()
+        .find_map(|row| {
+            let key = lock::row_name(&branch.resource_id, &row);
+            [
+                (
+                    "characters of a table name",
+                    limits.table_name.fits(row.table),
+                ),
+                ("characters of a primary key", limits.pk.fits(row.pk)),
+                ("characters of a row key", limits.row_key.fits(&key)),
+            ]
+            .into_iter()
+            .find_map(|(name, fits)| (!fits).then_some(name))
+        })
+}
+
+const APPLICATION_DATA: &str = "characters of application data";

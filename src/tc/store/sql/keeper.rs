@@ -24,7 +24,7 @@ use crossbeam_channel::Sender;
 use super::connection::{Fault, Link, Rows};
 use super::dialect::Dialect;
 use super::reading::{Columns, Questions, list};
-use super::{Hub, JavaCoordinators, SqlConfig, Wake, Widths};
+use super::{Hub, JavaCoordinators, SqlConfig, Wake, schema};
 use crate::proto::Text;
 use crate::proto::status::GlobalStatus;
 use crate::tc::store::{Completion, Global, Operation, StoreEvent};
@@ -47,7 +47,7 @@ pub(super) struct Opened {
 }
 
 /// Opens the store, then keeps its place until it is told to stop.
-pub(super) fn run(plan: Plan, stop: &AtomicBool, opening: &Sender<Result<Opened, String>>) {
+pub(super) fn run(plan: Plan, opening: &Sender<Result<Opened, String>>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -63,7 +63,7 @@ pub(super) fn run(plan: Plan, stop: &AtomicBool, opening: &Sender<Result<Opened,
             Err(problem) => drop(opening.send(Err(problem))),
             Ok((mut keeper, opened)) => {
                 if opening.send(Ok(opened)).is_ok() {
-                    keeper.keep(stop).await;
+                    keeper.keep().await;
                 }
             }
         }
@@ -98,11 +98,18 @@ impl Keeper {
             events,
         } = plan;
         let mut link = connect_patiently(&config).await?;
-        let widths = super::check_tables(&mut link).await?;
+        let schema = schema::inspect(&mut link)
+            .await
+            .map_err(|fault| fault.text().to_owned())?
+            .map_err(|problems| schema::Error::Unfit(problems).to_string())?;
+        log::info!("event=database product={}", schema.product);
+        for warning in &schema.warnings {
+            log::warn!("{warning}");
+        }
         let asked = now();
         let place = claim(&mut link, &config).await?;
         let hub = Arc::new(Hub {
-            widths,
+            columns: schema.limits,
             wake,
             completions,
             events,
@@ -136,9 +143,9 @@ impl Keeper {
         Ok((keeper, opened))
     }
 
-    async fn keep(&mut self, stop: &AtomicBool) {
+    async fn keep(&mut self) {
         let tick = (self.hub.config.lease / 3).min(Duration::from_secs(1));
-        while !stop.load(Ordering::Relaxed) {
+        while !self.hub.is_over() {
             let began = now();
             let full = match self.tick().await {
                 Ok(full) => full,
@@ -151,7 +158,7 @@ impl Keeper {
                 continue;
             }
             // In small steps: a stop need not wait.
-            while began.elapsed() < tick && !stop.load(Ordering::Relaxed) {
+            while began.elapsed() < tick && !self.hub.is_over() {
                 tokio::time::sleep(STEP.min(tick)).await;
             }
         }
@@ -641,22 +648,3 @@ const LEFT_OVER_MS: i64 = 135_000;
 const SWEEP_TICKS: u64 = 30;
 /// A decision whose transaction is gone is forgotten after so long.
 const ENDED_ELSEWHERE_MS: i64 = 60_000;
-
-impl Widths {
-    /// Of the tables as they are made by us.
-    pub(super) fn of_ours() -> Self {
-        Self {
-            xid: 128,
-            application_id: 128,
-            transaction_service_group: 128,
-            transaction_name: 128,
-            resource_id: 512,
-            client_id: 255,
-            application_data: 16_000,
-            branch_type: 8,
-            row_key: 512,
-            table_name: 128,
-            pk: 512,
-        }
-    }
-}

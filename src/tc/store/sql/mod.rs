@@ -101,7 +101,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// What the threads share.
 pub(crate) struct Hub {
     config: SqlConfig,
-    widths: Widths,
+    columns: schema::Limits,
     wake: Wake,
     completions: Sender<Completion>,
     events: Sender<StoreEvent>,
@@ -123,22 +123,6 @@ pub(crate) struct Writer {
     pub(crate) number: u16,
 }
 
-/// Characters that the columns hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Widths {
-    pub(crate) xid: usize,
-    pub(crate) application_id: usize,
-    pub(crate) transaction_service_group: usize,
-    pub(crate) transaction_name: usize,
-    pub(crate) resource_id: usize,
-    pub(crate) client_id: usize,
-    pub(crate) application_data: usize,
-    pub(crate) branch_type: usize,
-    pub(crate) row_key: usize,
-    pub(crate) table_name: usize,
-    pub(crate) pk: usize,
-}
-
 impl SqlStore {
     /// Connects, checks the tables, claims a node and starts the threads.
     ///
@@ -150,8 +134,6 @@ impl SqlStore {
         let (jobs, taken) = unbounded();
         let (opening, opened) = crossbeam_channel::bounded(1);
         let writers = config.writers();
-        let stop = Arc::new(AtomicBool::new(false));
-        let keeper_stop = stop.clone();
         let plan = keeper::Plan {
             config: config.clone(),
             wake,
@@ -160,7 +142,7 @@ impl SqlStore {
         };
         let keeper = std::thread::Builder::new()
             .name("seamio-keeper".into())
-            .spawn(move || keeper::run(plan, &keeper_stop, &opening))
+            .spawn(move || keeper::run(plan, &opening))
             .map_err(|error| format!("no thread can be started: {error}"))?;
         let opened = opened
             .recv()
@@ -307,10 +289,4 @@ impl Hub {
     fn is_over(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
-}
-
-/// Looks at the tables: whether they are there, and how wide their columns are.
-async fn check_tables(link: &mut connection::Link) -> Result<Widths, String> {
-    let _ = link;
-    Ok(Widths::of_ours())
 }

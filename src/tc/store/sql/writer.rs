@@ -194,7 +194,7 @@ impl Scribe<'_> {
         };
         let rules = Rules {
             writer,
-            widths: &self.hub.widths,
+            columns: &self.hub.columns,
             limits: &self.limits,
         };
         if self.batch == 0 {

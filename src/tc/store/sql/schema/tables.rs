@@ -296,6 +296,7 @@ pub(super) const TABLES: &[Table] = &[
 ];
 
 /// A table by its name.
+#[cfg(test)]
 pub(super) fn table(name: &str) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.name == name)
 }
