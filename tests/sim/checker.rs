@@ -23,7 +23,7 @@ use seamio::proto::codec::Rpc;
 use seamio::proto::message::{BranchEnd, BranchEndResponse, BranchRegister, Message, TxResult};
 use seamio::proto::status::{BranchStatus, BranchType, GlobalStatus};
 use seamio::proto::version::PeerVersion;
-use seamio::tc::store::{Completion, End, Operation, Seq, Store};
+use seamio::tc::store::{Completion, End, Operation, Outcome, Seq, Store};
 use seamio::xid::Xid;
 
 use crate::env::{Micros, SECOND};
@@ -50,6 +50,8 @@ pub(crate) struct Checker {
     /// Counts everything that arrives or leaves, so that "before" has a meaning.
     clock: u64,
     ids: BTreeSet<i64>,
+    /// Branches in the order in which the store registered them.
+    places: BTreeMap<i64, usize>,
     sync_failed: Option<Seq>,
     /// When a client was last connected, by application, address and port.
     left: BTreeMap<String, Micros>,
@@ -84,6 +86,8 @@ impl Counts {
 #[derive(Default)]
 struct Channel {
     address: Option<SocketAddr>,
+    /// The coordinator it leads to.
+    server: usize,
     version: PeerVersion,
     application: String,
     is_rm: bool,
@@ -101,6 +105,8 @@ struct Story {
     called: [u32; 2],
     told_end: bool,
     legs: BTreeMap<i64, Leg>,
+    /// What happened to branches whose registration has not been answered: calls, and whether they are done.
+    early: BTreeMap<i64, ([u32; 2], bool)>,
 }
 
 struct Leg {
@@ -109,6 +115,8 @@ struct Leg {
     rows: Vec<String>,
     application: String,
     address: SocketAddr,
+    /// The coordinator that registered it.
+    server: usize,
     /// Reported as failed or read only: may be skipped.
     skip: bool,
     calls: [u32; 2],
@@ -127,6 +135,7 @@ impl Checker {
             stories: BTreeMap::new(),
             clock: 0,
             ids: BTreeSet::new(),
+            places: BTreeMap::new(),
             sync_failed: None,
             left: BTreeMap::new(),
             counts: Counts::default(),
@@ -143,6 +152,10 @@ impl Checker {
 
     /// The store carried out an operation.
     pub(crate) fn carried_out(&mut self, operation: Operation, completion: Completion) {
+        if let (Operation::Register(new), Outcome::Done) = (&operation, &completion.outcome) {
+            let place = self.places.len();
+            self.places.insert(new.branch_id.0, place);
+        }
         self.shadow.carried_out(operation, completion);
     }
 
@@ -228,8 +241,14 @@ impl Checker {
 
     /// The coordinator accepted a connection.
     pub(crate) fn opened(&mut self, conn: u64, address: SocketAddr) {
+        self.opened_at(0, conn, address);
+    }
+
+    /// As [`Checker::opened`], at one of several coordinators.
+    pub(crate) fn opened_at(&mut self, server: usize, conn: u64, address: SocketAddr) {
         let channel = Channel {
             address: Some(address),
+            server,
             ..Channel::default()
         };
         self.channels.insert(conn, channel);
@@ -407,11 +426,13 @@ impl Checker {
             BranchStatus::PhaseTwoRollbackFailedXaerNotaRetryable => true,
             _ => false,
         };
-        let leg = Xid::parse(&answer.xid)
-            .and_then(|xid| self.stories.get_mut(&xid))
-            .and_then(|story| story.legs.get_mut(&answer.branch_id));
-        if let Some(leg) = leg.filter(|_| done) {
-            leg.done = true;
+        let story = Xid::parse(&answer.xid).and_then(|xid| self.stories.get_mut(&xid));
+        let Some(story) = story.filter(|_| done) else {
+            return;
+        };
+        match story.legs.get_mut(&answer.branch_id) {
+            Some(leg) => leg.done = true,
+            None => story.early.entry(answer.branch_id).or_default().1 = true,
         }
     }
 
@@ -443,8 +464,9 @@ impl Checker {
             return self.broken(1, text);
         }
         story.way = durable;
-        if let Some(leg) = story.legs.get_mut(&call.branch_id) {
-            leg.calls[at] += 1;
+        match story.legs.get_mut(&call.branch_id) {
+            Some(leg) => leg.calls[at] += 1,
+            None => story.early.entry(call.branch_id).or_default().0[at] += 1,
         }
         if at == 1 {
             self.rolled_back_in_order(&xid, call);
@@ -456,8 +478,12 @@ impl Checker {
         let Some(story) = self.stories.get(xid) else {
             return;
         };
+        let place = self.places.get(&call.branch_id);
         let later = story.legs.iter().find(|(id, leg)| {
-            **id > call.branch_id && leg.resource == *call.resource_id && !leg.done && !leg.skip
+            self.places.get(id) > place
+                && leg.resource == *call.resource_id
+                && !leg.done
+                && !leg.skip
         });
         if let Some((later, _)) = later {
             let text = format!(
@@ -494,7 +520,9 @@ impl Checker {
             return self.broken(17, text);
         }
         let ip = channel.address.map(|a| a.ip());
-        if leg.kind == BranchType::Xa && ip != Some(leg.address.ip()) {
+        // A coordinator knows of its own connections only.
+        let seen = leg.server == channel.server;
+        if leg.kind == BranchType::Xa && seen && ip != Some(leg.address.ip()) {
             let gone = self
                 .left
                 .get(&format!("{}:{}", leg.application, leg.address));
@@ -577,6 +605,7 @@ impl Checker {
             },
             application: channel.application.clone(),
             address: channel.address.expect("set when it opened"),
+            server: channel.server,
             skip: false,
             calls: [0; 2],
             done: false,
@@ -584,8 +613,14 @@ impl Checker {
         if !self.ids.insert(branch) {
             return self.broken(24, format!("branch id {branch} was given out twice"));
         }
-        self.rows_are_free(&xid, &leg.rows);
+        // An answer that comes late tells what was so.
+        let kept = self.shadow.global(&xid);
+        if kept.is_some_and(|g| g.branches.iter().any(|b| b.branch_id.0 == branch)) {
+            self.rows_are_free(&xid, &leg.rows);
+        }
         let story = self.stories.entry(xid.clone()).or_default();
+        let (calls, done) = story.early.remove(&branch).unwrap_or_default();
+        let leg = Leg { calls, done, ..leg };
         let late = story.decided_at.is_some_and(|decided| decided < at);
         story.legs.insert(branch, leg);
         if late {

@@ -1,5 +1,7 @@
 //! The applications: processes with a TM and an RM connection each, running transactions and serving branches.
 
+use std::collections::BTreeSet;
+
 use seamio::proto::Text;
 use seamio::proto::codec::Rpc;
 use seamio::proto::message::{
@@ -26,7 +28,9 @@ pub(crate) struct Manners {
 
 /// All clients.
 pub(crate) struct Clients {
+    /// All links to the first coordinator, then all to the next: a TM and an RM link of each process.
     links: Vec<Link>,
+    processes: usize,
     txs: Vec<Tx>,
     jobs: Vec<Job>,
     manners: Manners,
@@ -105,6 +109,7 @@ impl Clients {
     pub(crate) fn new(
         env: &mut Env,
         processes: usize,
+        servers: usize,
         txs: usize,
         until: Micros,
         manners: Manners,
@@ -131,18 +136,44 @@ impl Clients {
                 resources,
             ));
         }
-        let plans = (0..txs).map(|_| Tx::plan(env, &links)).collect();
+        let mut unused = BTreeSet::new();
+        for server in 1..servers {
+            for process in 0..processes {
+                for role in [2 * process, 2 * process + 1] {
+                    let index = 2 * processes * server + role;
+                    links.push(links[role].twin(index));
+                }
+            }
+        }
+        if servers > 1 {
+            // Some RMs, and some whole processes, know some of the coordinators only.
+            let some = [0, 200, 500][env.rng.index(3)];
+            for process in 0..processes {
+                let sure = env.rng.index(servers);
+                for server in (0..servers).filter(|server| *server != sure) {
+                    let tm = 2 * processes * server + 2 * process;
+                    if env.rng.chance(some) {
+                        unused.insert(tm + 1);
+                        unused.extend(env.rng.chance(300).then_some(tm));
+                    }
+                }
+            }
+        }
+        let plans = (0..txs)
+            .map(|_| Tx::plan(env, &links[..2 * processes]))
+            .collect();
         for tx in 0..txs {
             let start = env.rng.below(until);
             env.at(start, Event::Step { tx });
         }
-        for link in 0..links.len() {
+        for link in (0..links.len()).filter(|link| !unused.contains(link)) {
             let start = env.rng.below(300 * MS);
             env.at(start, Event::Connect { link });
             env.at(SECOND + start, Event::Patience { link });
         }
         Self {
             links,
+            processes,
             txs: plans,
             jobs: Vec::new(),
             manners,
@@ -173,14 +204,34 @@ impl Clients {
 
     /// The process of a random link is killed: it forgets its transactions and connects again.
     pub(crate) fn kill(&mut self, env: &mut Env, wire: &mut Wire, link: usize) {
-        let process = link / 2;
+        let process = link % (2 * self.processes) / 2;
         env.trace(format_args!("process {process} dies"));
-        wire.lose_link(env, 2 * process);
-        wire.lose_link(env, 2 * process + 1);
+        for first in (2 * process..self.links.len()).step_by(2 * self.processes) {
+            wire.lose_link(env, first);
+            wire.lose_link(env, first + 1);
+        }
         for tx in self.txs.iter_mut().filter(|tx| tx.home == process) {
             if tx.stage != Stage::Waiting {
                 tx.stage = Stage::Done;
             }
+        }
+    }
+
+    /// The coordinator that a link leads to.
+    pub(crate) fn server(&self, link: usize) -> usize {
+        link / (2 * self.processes)
+    }
+
+    /// One of the links of a process in one of its roles that may be used, if there is one; else the first.
+    fn any_link(&self, env: &mut Env, role: usize) -> usize {
+        let all = (role..self.links.len()).step_by(2 * self.processes);
+        if all.len() == 1 {
+            return role;
+        }
+        let ready: Vec<_> = all.filter(|link| self.links[*link].ready).collect();
+        match ready.is_empty() {
+            true => role,
+            false => ready[env.rng.index(ready.len())],
         }
     }
 
@@ -309,7 +360,7 @@ impl Clients {
 
     /// A transaction takes its next step.
     pub(crate) fn step(&mut self, env: &mut Env, wire: &mut Wire, tx: usize) {
-        let home = 2 * self.txs[tx].home;
+        let home = self.any_link(env, 2 * self.txs[tx].home);
         match self.txs[tx].stage {
             Stage::Waiting if !self.links[home].ready => env.after(100 * MS, Event::Step { tx }),
             Stage::Waiting => {
@@ -343,7 +394,8 @@ impl Clients {
             let think = env.rng.below(think);
             return env.after(think, Event::Step { tx });
         };
-        let link = 2 * leg.process + usize::from(!leg.over_tm);
+        let link = self.any_link(env, 2 * leg.process + usize::from(!leg.over_tm));
+        let plan = &mut self.txs[tx];
         if !self.links[link].ready {
             plan.tries += 1;
             if plan.tries > 20 {
@@ -373,27 +425,34 @@ impl Clients {
     }
 
     fn end(&mut self, env: &mut Env, wire: &mut Wire, tx: usize) {
-        let processes = self.links.len() / 2;
-        let plan = &mut self.txs[tx];
+        let processes = self.processes;
+        let plan = &self.txs[tx];
         let home = if env.rng.chance(50) {
             env.rng.index(processes)
         } else {
             plan.home
         };
-        if !self.links[2 * home].ready {
+        let home = self.any_link(env, 2 * home);
+        let other = match plan.after == After::Rival && plan.tries == 0 {
+            true => {
+                let other = 2 * env.rng.index(processes);
+                Some(self.any_link(env, other))
+            }
+            false => None,
+        };
+        if !self.links[home].ready {
             return env.after(100 * MS, Event::Step { tx });
         }
+        let plan = &mut self.txs[tx];
         plan.stage = Stage::Asked;
         let (commit, xid) = (plan.commit, plan.xid.clone());
-        let rival = plan.after == After::Rival && plan.tries == 0;
         plan.tries += 1;
-        if rival {
-            let other = 2 * env.rng.index(processes);
+        if let Some(other) = other {
             let message = end_message(&xid, !commit || env.rng.chance(300));
             self.links[other].request(env, wire, What::Extra, message);
         }
         let what = What::End { tx, commit };
-        self.links[2 * home].request(env, wire, what, end_message(&xid, commit));
+        self.links[home].request(env, wire, what, end_message(&xid, commit));
     }
 
     fn take_call(
@@ -557,7 +616,7 @@ impl Clients {
         }
         env.trace(format_args!("tx {tx} is told {told}"));
         plan.stage = Stage::Done;
-        let (home, xid) = (2 * plan.home, plan.xid.clone());
+        let (home, xid) = (plan.home, plan.xid.clone());
         let message = match plan.after {
             After::Repeat => end_message(&xid, commit),
             After::Regret => end_message(&xid, !commit),
@@ -575,6 +634,7 @@ impl Clients {
             plan.after = After::Nothing;
             return;
         }
+        let home = self.any_link(env, 2 * home);
         self.links[home].request(env, wire, What::Extra, message);
     }
 

@@ -76,6 +76,12 @@ impl Link {
         }
     }
 
+    /// The same to another coordinator.
+    pub(crate) fn twin(&self, index: usize) -> Self {
+        let resources = self.resources.clone();
+        Self::new(index, self.application, self.version, self.is_rm, resources)
+    }
+
     /// How this client numbers exception codes.
     pub(crate) fn table(&self) -> ExceptionTable {
         PeerVersion::parse(self.version).exception_table()

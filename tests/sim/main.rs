@@ -8,6 +8,7 @@
 //!
 //! - `SEAMIO_SIM_SEEDS=2000 cargo test --test sim seeds` runs that many seeds from `SEAMIO_SIM_FIRST` (default 0).
 //! - `SEAMIO_SIM_SEED=7 cargo test --test sim seeds` runs one and shows its trace when it fails.
+//! - `fleet` does the same with several coordinators on one store: see `fleet.rs`.
 //! - `whole_server` does the same with the whole server on a simulated network instead of the coordinator alone.
 //!
 //! Left out: SAGA (its engine decides, so "one decision" does not apply).
@@ -15,6 +16,7 @@
 mod checker;
 mod clients;
 mod env;
+mod fleet;
 mod host;
 mod journal;
 mod link;
@@ -35,6 +37,8 @@ use world::{Ending, Options, run};
 const SEEDS: u64 = 300;
 /// The same for the whole server, whose every turn is simulated.
 const SERVER_SEEDS: u64 = 40;
+/// The same for several coordinators.
+const FLEET_SEEDS: u64 = 100;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -126,6 +130,16 @@ fn whole_server() {
         ..Options::default()
     };
     run_seeds("whole_server", options, SERVER_SEEDS);
+}
+
+/// Several coordinators that share a store.
+#[test]
+fn fleet() {
+    let options = Options {
+        fleet: true,
+        ..Options::default()
+    };
+    run_seeds("fleet", options, FLEET_SEEDS);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use seamio::tc::store::Store;
 use crate::checker::{Checker, Counts, Violation};
 use crate::clients::{Clients, Manners};
 use crate::env::{Env, Event, MS, Micros, SECOND};
-use crate::host::{Host, HostBug, Site, Treatment};
+use crate::fleet::Fleet;
+use crate::host::{Host, HostBug, Peer, Site, Treatment};
 use crate::journal::JournalMedium;
 use crate::medium::{DiskBug, Medium, OperationLog};
 use crate::server::ServerSite;
@@ -23,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) kill_at: Option<u32>,
     /// The whole server under the simulated network, not the coordinator alone.
     pub(crate) server: bool,
+    /// Several coordinators over one store.
+    pub(crate) fleet: bool,
     /// Which store; none: the seed chooses.
     pub(crate) journal: Option<bool>,
     pub(crate) keep_lines: bool,
@@ -35,6 +38,7 @@ impl Default for Options {
             host_bug: HostBug::None,
             kill_at: None,
             server: false,
+            fleet: false,
             journal: None,
             keep_lines: false,
         }
@@ -172,12 +176,26 @@ impl World {
         };
         let processes = env.rng.between(2, 5) as usize;
         let txs = env.rng.between(5, if calm { 8 } else { 40 }) as usize;
-        let clients = Clients::new(&mut env, processes, txs, faults_until, manners);
-        env.at(0, Event::Start { life: 0 });
+        let servers = match options.fleet {
+            true => env.rng.between(2, 4) as usize,
+            false => 1,
+        };
+        let clients = Clients::new(&mut env, processes, servers, txs, faults_until, manners);
+        for server in 0..servers {
+            env.at(
+                0,
+                Event::Start {
+                    life: server as u32,
+                },
+            );
+        }
         env.at(faults_until, Event::Heal);
         env.after(SECOND, Event::Fault);
         env.after(SECOND, Event::Audit);
         let mut host: Box<dyn Site> = match options.server {
+            false if options.fleet => {
+                Box::new(Fleet::new(&mut env, config, servers, 2 * processes))
+            }
             false => Box::new(Host::new(medium, config, treatment, options.host_bug)),
             true => {
                 let config = ServerConfig {
@@ -197,7 +215,7 @@ impl World {
         }
         Self {
             host,
-            wire: Wire::new(weather),
+            wire: Wire::new(weather, 2 * processes),
             checker: Checker::new(),
             env,
             clients,
@@ -232,7 +250,10 @@ impl World {
                 server: false,
             } => clients.gone(env, wire, conn),
             Event::Connect { link } => {
-                let mut accept = |env: &Env, conn, peer| host.open(env, checker, conn, peer);
+                let server = clients.server(link);
+                let mut accept = |env: &Env, conn, address| {
+                    host.open(env, checker, conn, Peer { address, server })
+                };
                 clients.connect(env, wire, link, &mut accept);
             }
             Event::Flush { link } => clients.flush(env, wire, link),
@@ -246,6 +267,7 @@ impl World {
                 // Whatever the coordinator wants first, it wants without an input.
                 host.wake(env, wire, checker, life);
             }
+            Event::Store { step, life } => host.store(env, wire, checker, step, life),
             Event::Fault => self.fault(),
             Event::Audit => {
                 host.look(&mut |store| checker.audit(store));
@@ -286,8 +308,7 @@ impl World {
             .below(u64::from(plan.kills + plan.losses + plan.cuts + plan.deaths) + 1);
         let dice = dice as u32;
         if dice < plan.kills {
-            let steps = env.rng.size(200) as u32 - 1;
-            host.kill_after(steps);
+            host.trouble(env);
         } else if dice < plan.kills + plan.losses {
             if let Some(conn) = wire.any(env) {
                 wire.lose(env, conn);
