@@ -252,8 +252,8 @@ fn masked_global(mut global: Global) -> Global {
 }
 
 #[allow(clippy::disallowed_methods)] // for waiting only
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,8 +6,12 @@
 #[macro_use]
 mod place;
 mod agreement;
+mod failures;
 #[path = "../store/history.rs"]
 mod history;
+mod life;
 #[path = "../store/model.rs"]
 mod model;
+mod proxy;
 mod schema;
+mod siblings;

@@ -63,7 +63,11 @@ pub(super) async fn carry_out(
     let mut found = Found::default();
     if !only_new {
         let reading = questions.reading(dialect);
-        let results = match link.run(&reading.sql).await {
+        let results = match reading.sql.is_empty() {
+            true => Ok(Vec::new()),
+            false => link.run(&reading.sql).await,
+        };
+        let results = match results {
             Ok(results) => results,
             Err(fault) => return undo(link, fault).await,
         };

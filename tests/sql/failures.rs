@@ -1,0 +1,258 @@
+//! When the database misbehaves: what is told is true, nothing is done twice, and everything goes on by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use seamio::proto::status::GlobalStatus;
+use seamio::tc::store::sql::{DatabaseUrl, SqlConfig, SqlStore, schema};
+use seamio::tc::store::{Decision, Operation, Outcome};
+use seamio::xid::Xid;
+
+use crate::agreement::{open, run};
+use crate::life::{begin, decide, end_branch, look_up, register, xid};
+use crate::place::Place;
+use crate::proxy::{Proxy, Way};
+
+on_every_database!(
+    a_commit_whose_answer_is_lost_is_asked_about,
+    a_commit_that_did_not_arrive_is_sent_again,
+    every_kind_of_operation_survives_a_lost_answer,
+    without_a_database_begins_are_refused_and_decisions_wait,
+    a_decision_that_cannot_be_stored_fails_and_is_none,
+    a_database_that_says_nothing_counts_as_lost,
+    a_start_waits_for_the_database_and_gives_up_in_the_end,
+    whoever_is_not_let_in_is_told_at_once,
+    overlapping_registrations_of_two_coordinators_end_in_locks_or_conflicts,
+);
+
+fn through(proxy: &Proxy, place: &Place, change: impl FnOnce(&mut SqlConfig)) -> SqlStore {
+    schema::apply_to(&place.database()).expect("tables");
+    let url = DatabaseUrl::parse(&proxy.url(place)).expect("a URL");
+    let mut config = SqlConfig::new(url, "10.0.0.1:8091");
+    config.connections = 1;
+    change(&mut config);
+    SqlStore::open(config, Arc::new(|| {})).expect("a store")
+}
+
+fn one(store: &mut SqlStore, operation: Operation) -> Outcome {
+    run(store, vec![operation]).remove(0)
+}
+
+fn a_commit_whose_answer_is_lost_is_asked_about(place: &Place) {
+    let Some(proxy) = Proxy::to(place) else {
+        return;
+    };
+    let mut store = through(&proxy, place, |_| {});
+    let global = xid(1);
+    assert_eq!(one(&mut store, begin(&global)), Outcome::Done);
+    assert_eq!(one(&mut store, register(&global, 11, "t:1")), Outcome::Done);
+    proxy.set(Way::CutBehindCommit);
+    let outcome = one(&mut store, decide(&global, Decision::Commit));
+    assert!(matches!(outcome, Outcome::Decided(_)), "{outcome:?}");
+    assert_eq!(proxy.way(), Way::Open, "it was cut");
+    assert_eq!(place.column("SELECT status FROM global_table"), ["8"]);
+    assert_eq!(place.column("SELECT COUNT(*) FROM seamio_decision"), ["1"]);
+    assert_eq!(place.column("SELECT COUNT(*) FROM lock_table"), ["0"]);
+}
+
+fn a_commit_that_did_not_arrive_is_sent_again(place: &Place) {
+    let Some(proxy) = Proxy::to(place) else {
+        return;
+    };
+    let mut store = through(&proxy, place, |_| {});
+    let global = xid(1);
+    assert_eq!(one(&mut store, begin(&global)), Outcome::Done);
+    proxy.set(Way::CutBeforeCommit);
+    assert_eq!(one(&mut store, register(&global, 11, "t:1")), Outcome::Done);
+    assert_eq!(proxy.way(), Way::Open, "it was cut");
+    assert_eq!(place.column("SELECT branch_id FROM branch_table"), ["11"]);
+    assert_eq!(place.column("SELECT branch_id FROM lock_table"), ["11"]);
+}
+
+fn every_kind_of_operation_survives_a_lost_answer(place: &Place) {
+    let Some(proxy) = Proxy::to(place) else {
+        return;
+    };
+    let mut store = through(&proxy, place, |_| {});
+    for (i, way) in [Way::CutBehindCommit, Way::CutBeforeCommit]
+        .into_iter()
+        .enumerate()
+    {
+        let global = xid(10 + i as i64);
+        let branch = 100 + i as i64;
+        let mut asked = |operation| {
+            proxy.set(way);
+            one(&mut store, operation)
+        };
+        assert_eq!(asked(begin(&global)), Outcome::Done);
+        assert_eq!(asked(register(&global, branch, "t:1,2")), Outcome::Done);
+        let outcome = asked(decide(&global, Decision::Rollback));
+        assert!(matches!(outcome, Outcome::Decided(_)), "{outcome:?}");
+        let outcome = asked(end_branch(&global, branch));
+        assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+        let outcome = asked(look_up(&global));
+        assert!(matches!(outcome, Outcome::Ended(_)), "{outcome:?}");
+        proxy.set(Way::Open);
+    }
+    for table in [
+        "global_table",
+        "branch_table",
+        "lock_table",
+        "seamio_decision",
+    ] {
+        let left = place.column(&format!("SELECT COUNT(*) FROM {table}"));
+        assert_eq!(left, ["0"], "{table}");
+    }
+    assert_eq!(place.column("SELECT COUNT(*) FROM seamio_ended"), ["2"]);
+}
+
+fn without_a_database_begins_are_refused_and_decisions_wait(place: &Place) {
+    let Some(proxy) = Proxy::to(place) else {
+        return;
+    };
+    let mut store = through(&proxy, place, |_| {});
+    let global = xid(1);
+    assert_eq!(one(&mut store, begin(&global)), Outcome::Done);
+    proxy.set(Way::Closed);
+    let outcome = one(&mut store, begin(&xid(2)));
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(700));
+            proxy.set(Way::Open);
+        });
+        let outcome = one(&mut store, decide(&global, Decision::Commit));
+        assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    });
+    assert_eq!(one(&mut store, begin(&xid(3))), Outcome::Done);
+    assert_eq!(
+        place.column("SELECT xid FROM global_table"),
+        ["10.0.0.1:8091:3"]
+    );
+}
+
+fn a_decision_that_cannot_be_stored_fails_and_is_none(place: &Place) {
+    let Some(proxy) = Proxy::to(place) else {
+        return;
+    };
+    let mut store = through(&proxy, place, |config| {
+        config.retry_for = Duration::from_millis(300)
+    });
+    let global = xid(1);
+    assert_eq!(one(&mut store, begin(&global)), Outcome::Done);
+    proxy.set(Way::Closed);
+    let outcome = one(&mut store, decide(&global, Decision::Commit));
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    proxy.set(Way::Open);
+    let outcome = one(&mut store, look_up(&global));
+    assert_eq!(outcome, Outcome::Status(GlobalStatus::Begin));
+}
+
+fn a_database_that_says_nothing_counts_as_lost(place: &Place) {
+    let Some(proxy) = Proxy::to(place) else {
+        return;
+    };
+    let mut store = through(&proxy, place, |config| {
+        config.statement_timeout = Duration::from_millis(500);
+    });
+    let global = xid(1);
+    assert_eq!(one(&mut store, begin(&global)), Outcome::Done);
+    proxy.set(Way::Silent);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(1500));
+            proxy.set(Way::Open);
+        });
+        assert_eq!(one(&mut store, register(&global, 11, "t:1")), Outcome::Done);
+    });
+    assert_eq!(place.column("SELECT branch_id FROM branch_table"), ["11"]);
+}
+
+fn a_start_waits_for_the_database_and_gives_up_in_the_end(place: &Place) {
+    let Some(proxy) = Proxy::to(place) else {
+        return;
+    };
+    schema::apply_to(&place.database()).expect("tables");
+    let url = DatabaseUrl::parse(&proxy.url(place)).expect("a URL");
+    let mut config = SqlConfig::new(url, "10.0.0.1:8091");
+    proxy.set(Way::Closed);
+    config.start_within = Duration::from_millis(300);
+    let error = SqlStore::open(config.clone(), Arc::new(|| {})).map(drop);
+    let error = error.expect_err("no database");
+    assert!(
+        error.contains("://") && !error.contains("seamio:seamio"),
+        "{error}"
+    );
+    config.start_within = Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(700));
+            proxy.set(Way::Open);
+        });
+        SqlStore::open(config, Arc::new(|| {}))
+            .map(drop)
+            .expect("a store");
+    });
+}
+
+fn whoever_is_not_let_in_is_told_at_once(place: &Place) {
+    let Some(_proxy) = Proxy::to(place) else {
+        return;
+    };
+    let url = place.url.replace("://", "://nobody-");
+    let url = DatabaseUrl::parse(&url).expect("a URL");
+    let mut config = SqlConfig::new(url, "10.0.0.1:8091");
+    config.start_within = Duration::from_secs(3600);
+    let error = SqlStore::open(config, Arc::new(|| {})).map(drop);
+    let error = error.expect_err("nobody of this name").to_lowercase();
+    assert!(error.contains("nobody-"), "{error}");
+}
+
+fn overlapping_registrations_of_two_coordinators_end_in_locks_or_conflicts(place: &Place) {
+    schema::apply_to(&place.database()).expect("tables");
+    let keys = ["t:1,2,3,4", "t:4,3,2,1", "t:2,4,1,3", "t:3,1,4,2"];
+    let work = |number: i64| {
+        let mut store = open(place, |config| {
+            config.address = format!("10.0.0.{number}:8091");
+            config.connections = 2;
+        });
+        let mut done = 0;
+        for round in 0..20 {
+            let xids: Vec<Xid> = (0..8)
+                .map(|i| xid(number * 10_000 + round * 100 + i))
+                .collect();
+            let begun = run(&mut store, xids.iter().map(begin).collect());
+            assert!(begun.iter().all(|o| *o == Outcome::Done), "{begun:?}");
+            let registers = xids
+                .iter()
+                .enumerate()
+                .map(|(i, xid)| register(xid, xid.transaction_id() + 50, keys[i % keys.len()]));
+            for (xid, outcome) in xids.iter().zip(run(&mut store, registers.collect())) {
+                match outcome {
+                    Outcome::Done => done += 1,
+                    Outcome::Conflict(held) => assert!(held.row.contains("^^^t^^^"), "{held:?}"),
+                    outcome => panic!("{xid}: {outcome:?}"),
+                }
+            }
+            let ends = xids.iter().map(|xid| decide(xid, Decision::Commit));
+            for outcome in run(&mut store, ends.collect()) {
+                assert!(
+                    matches!(outcome, Outcome::Decided(_) | Outcome::Finished(_)),
+                    "{outcome:?}"
+                );
+            }
+        }
+        done
+    };
+    let done = std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..=2).map(|n| scope.spawn(move || work(n))).collect();
+        workers
+            .into_iter()
+            .map(|w| w.join().expect("no panic"))
+            .sum::<i32>()
+    });
+    assert!(done > 0);
+    assert_eq!(place.column("SELECT COUNT(*) FROM lock_table"), ["0"]);
+    let held = place.column("SELECT COUNT(*) FROM branch_table");
+    assert_eq!(held, [done.to_string()]);
+}
