@@ -10,6 +10,8 @@
 //! | [`websocket`] | who speaks WebSocket |
 //! | [`from_getty`] | who used getty and looks for what it had |
 //! | [`at_statements`] | who runs SQL inside AT branches |
+//! | [`sql_store`] | who keeps transactions in a database |
+//! | [`migrating`] | who runs Java coordinators and wants to move, or back |
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 
 pub mod at_statements;
@@ -18,6 +20,7 @@ pub mod encryption;
 pub mod from_getty;
 pub mod guarantees;
 pub mod journal_format;
+pub mod migrating;
 pub mod operating;
 pub mod runtime;
 pub mod sql_store;

@@ -25,6 +25,7 @@ on_every_database!(
     a_coordinator_that_was_cut_off_forgets_what_it_drove,
     what_a_java_coordinator_decided_is_taken_over,
     a_decision_of_one_is_seen_by_the_other,
+    a_branch_that_java_adds_behind_the_end_is_brought_back,
 );
 
 fn open(place: &Place, number: u8, change: impl FnOnce(&mut SqlConfig)) -> SqlStore {
@@ -273,7 +274,7 @@ fn what_a_java_coordinator_decided_is_taken_over(place: &Place) {
         place.run(&format!(
             "INSERT INTO global_table (xid, transaction_id, status, application_id, transaction_service_group, \
              transaction_name, timeout, begin_time, gmt_create, gmt_modified) VALUES ('10.9.9.9:8091:{id}', {id}, \
-             {status}, 'app', 'group', 'java', 2000000000, 1700000000000, {stamp}, {stamp}); \
+             {status}, 'app', 'group', 'java', 60000, 9000000000000, {stamp}, {stamp}); \
              INSERT INTO branch_table (branch_id, xid, transaction_id, resource_id, branch_type, status, client_id, \
              application_data, gmt_create, gmt_modified) VALUES ({id}0, '10.9.9.9:8091:{id}', {id}, 'r', 'AT', 1, \
              'app:1.1.1.1:1', '{{}}', {stamp}, {stamp})"
@@ -334,6 +335,43 @@ fn a_decision_of_one_is_seen_by_the_other(place: &Place) {
         one(&mut stores[0], register(&other, 14, "t:1")),
         Outcome::Done
     );
+}
+
+fn a_branch_that_java_adds_behind_the_end_is_brought_back(place: &Place) {
+    let mut store = open(place, 1, |_| {});
+    let global = xid(1);
+    assert_eq!(one(&mut store, begin(&global)), Outcome::Done);
+    let outcome = one(&mut store, decide(&global, Decision::Rollback));
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    let stamp = place.choose("NOW()", "CURRENT_TIMESTAMP");
+    place.run(&format!(
+        "INSERT INTO lock_table (row_key, xid, transaction_id, branch_id, resource_id, table_name, pk, status, gmt_create, \
+         gmt_modified) VALUES ('r^^^t^^^1', '{global}', 1, 10, 'r', 't', '1', 0, {stamp}, {stamp}); \
+         INSERT INTO branch_table (branch_id, xid, transaction_id, resource_id, branch_type, status, client_id, \
+         application_data, gmt_create, gmt_modified) VALUES (10, '{global}', 1, 'r', 'AT', 1, 'app:1.1.1.1:1', '{{}}', \
+         {stamp}, {stamp})"
+    ));
+    let back = adopted(&mut store, &global);
+    assert_eq!(
+        (back.status, back.branches.len()),
+        (GlobalStatus::Rollbacked, 1)
+    );
+    let end = Operation::Finish {
+        xid: global.clone(),
+        end: seamio::tc::store::End::RolledBack,
+        now_ms: NOW_MS,
+    };
+    let outcome = one(&mut store, end);
+    assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    for table in [
+        "global_table",
+        "branch_table",
+        "lock_table",
+        "seamio_decision",
+    ] {
+        let left = place.column(&format!("SELECT COUNT(*) FROM {table}"));
+        assert_eq!(left, ["0"], "{table}");
+    }
 }
 
 /// Short, so that tests need not wait; a machine that stops for longer makes a take-over of it, which they allow for.

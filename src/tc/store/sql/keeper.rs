@@ -22,7 +22,6 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::Sender;
 
 use super::connection::{Fault, Link, Rows};
-use super::dialect::Dialect;
 use super::reading::{Columns, Questions, list};
 use super::{Hub, JavaCoordinators, SqlConfig, Wake, schema};
 use crate::proto::Text;
@@ -71,20 +70,20 @@ pub(super) fn run(plan: Plan, opening: &Sender<Result<Opened, String>>) {
 }
 
 pub(super) struct Keeper {
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     link: Option<Link>,
-    place: Place,
+    pub(super) place: Place,
     /// When the lease ends, by this process's clock.
     until: Instant,
     /// Decided by Java coordinators: the status each had, and since when it has been seen.
-    foreign: HashMap<Xid, (GlobalStatus, Instant)>,
+    pub(super) foreign: HashMap<Xid, (GlobalStatus, Instant)>,
     ticks: u64,
 }
 
 /// A node and the proof that it is ours.
 #[derive(Clone, Debug)]
-struct Place {
-    node: u16,
+pub(super) struct Place {
+    pub(super) node: u16,
     token: String,
     not_below: i64,
 }
@@ -203,8 +202,11 @@ impl Keeper {
                 self.hub.tell(StoreEvent::Adopted(global));
             }
         }
-        if self.ticks % SWEEP_TICKS == 0 {
+        if self.ticks.is_multiple_of(SWEEP_TICKS) {
             self.sweep().await?;
+            if self.hub.config.java == JavaCoordinators::Beside {
+                self.bring_back().await?;
+            }
         }
         Ok(full)
     }
@@ -302,53 +304,6 @@ impl Keeper {
         self.adopt(&ours).await
     }
 
-    async fn claim_foreign(&mut self, rows: &[Vec<Option<String>>]) -> Result<(), Fault> {
-        let mut seen = HashMap::new();
-        let mut ripe = Vec::new();
-        let beside = self.hub.config.java == JavaCoordinators::Beside;
-        for row in rows {
-            let row = Columns(row);
-            let xid = row.xid(0).map_err(Fault::Refused)?;
-            let status = row.number(1).map_err(Fault::Refused)?;
-            let status = u8::try_from(status)
-                .ok()
-                .and_then(GlobalStatus::from_code)
-                .unwrap_or(GlobalStatus::Unknown);
-            let since = match self.foreign.get(&xid) {
-                Some((same, since)) if *same == status => *since,
-                _ => now(),
-            };
-            if !beside || since.elapsed() >= patience(status) {
-                ripe.push(xid);
-            } else {
-                seen.insert(xid, (status, since));
-            }
-        }
-        self.foreign = seen;
-        if ripe.is_empty() {
-            return Ok(());
-        }
-        let (dialect, node) = (self.hub.config.url.dialect(), self.place.node);
-        let texts = list(dialect, ripe.iter().map(|xid| xid.as_text().as_str()));
-        let modified = dialect.time_ms("g.gmt_modified");
-        let (ignore, nothing) = match dialect {
-            Dialect::MySql => (" IGNORE", ""),
-            Dialect::Postgres => ("", " ON CONFLICT DO NOTHING"),
-            Dialect::Sqlite => (" OR IGNORE", ""),
-        };
-        let sql = format!(
-            "{}; INSERT{ignore} INTO seamio_decision (xid, transaction_id, decided_ms, saga, driver) \
-             SELECT g.xid, g.transaction_id, {modified}, 0, {node} FROM global_table g WHERE g.xid IN ({texts}) \
-             AND g.status <> 1{nothing}; \
-             SELECT xid FROM seamio_decision WHERE xid IN ({texts}) AND driver = {node}; COMMIT",
-            dialect.begin()
-        );
-        let results = self.in_transaction(&sql).await?;
-        let ours = xids(results.get(2).map_or(&[], |rows| &rows.rows))?;
-        log::info!("event=taken_from_java transactions={}", ours.len());
-        self.adopt(&ours).await
-    }
-
     /// Our records of transactions that a Java coordinator has ended meanwhile.
     async fn sweep(&mut self) -> Result<(), Fault> {
         let (dialect, node) = (self.hub.config.url.dialect(), self.place.node);
@@ -360,7 +315,7 @@ impl Keeper {
         self.link()?.run(&sql).await.map(drop)
     }
 
-    async fn adopt(&mut self, all: &[Xid]) -> Result<(), Fault> {
+    pub(super) async fn adopt(&mut self, all: &[Xid]) -> Result<(), Fault> {
         for global in self.load(all).await? {
             self.hub.tell(StoreEvent::Adopted(global));
         }
@@ -390,7 +345,7 @@ impl Keeper {
         Ok(loaded)
     }
 
-    async fn in_transaction(&mut self, sql: &str) -> Result<Vec<Rows>, Fault> {
+    pub(super) async fn in_transaction(&mut self, sql: &str) -> Result<Vec<Rows>, Fault> {
         in_transaction(self.link()?, sql).await
     }
 
@@ -407,7 +362,7 @@ impl Keeper {
         }
     }
 
-    fn link(&mut self) -> Result<&mut Link, Fault> {
+    pub(super) fn link(&mut self) -> Result<&mut Link, Fault> {
         self.link
             .as_mut()
             .ok_or_else(|| Fault::Lost("not connected".into()))
@@ -604,20 +559,10 @@ fn ids_of(node: u16) -> (i64, i64) {
     (first, first | ((1 << 53) - 1))
 }
 
-fn xids(rows: &[Vec<Option<String>>]) -> Result<Vec<Xid>, Fault> {
+pub(super) fn xids(rows: &[Vec<Option<String>>]) -> Result<Vec<Xid>, Fault> {
     rows.iter()
         .map(|row| Columns(row).xid(0).map_err(Fault::Refused))
         .collect()
-}
-
-/// How long a Java coordinator is left alone with what it decided: it may be at work on it in a client's request, or
-/// its loops come to it.
-fn patience(status: GlobalStatus) -> Duration {
-    use GlobalStatus::*;
-    match status {
-        Committing | Rollbacking => Duration::from_secs(20),
-        _ => Duration::from_secs(5),
-    }
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -625,7 +570,7 @@ fn millis(duration: Duration) -> i64 {
 }
 
 #[allow(clippy::disallowed_methods)] // the keeper waits by it; records carry the database's time
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
@@ -645,6 +590,6 @@ const IDS_AHEAD_MS: i64 = 60_000;
 /// A Java coordinator keeps the row of an ended transaction so long after its begin, for a branch that comes late.
 const LEFT_OVER_MS: i64 = 135_000;
 /// Ticks between two sweeps.
-const SWEEP_TICKS: u64 = 30;
+const SWEEP_TICKS: u64 = 5;
 /// A decision whose transaction is gone is forgotten after so long.
 const ENDED_ELSEWHERE_MS: i64 = 60_000;

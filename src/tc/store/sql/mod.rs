@@ -23,6 +23,7 @@
 mod batch;
 mod connection;
 mod dialect;
+mod foreign;
 mod keeper;
 mod reading;
 pub mod schema;

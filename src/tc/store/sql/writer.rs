@@ -109,7 +109,7 @@ impl Scribe<'_> {
 
     /// Carries out jobs until each has its answer.
     async fn work(&mut self, mut jobs: Vec<Job>) {
-        let mut tries = 0;
+        let (mut tries, mut losses) = (0, 0);
         while !jobs.is_empty() {
             if let Err(why) = self.connect().await {
                 jobs = self.without_database(jobs, &why).await;
@@ -134,7 +134,11 @@ impl Scribe<'_> {
             match fault {
                 Fault::Lost(why) => {
                     self.lost(&why);
-                    jobs = self.without_database(jobs, &why).await;
+                    losses += 1;
+                    // Another connection may do: a server that was started again cuts all there were.
+                    if losses > 1 {
+                        jobs = self.without_database(jobs, &why).await;
+                    }
                 }
                 Fault::Again(_) | Fault::Duplicate(_) if tries < TRIES_TOGETHER => {
                     tries += 1;
