@@ -276,6 +276,11 @@ impl Coordinator {
         self.calls.len()
     }
 
+    /// Whether others carry on what this coordinator leaves undecided.
+    pub fn is_shared(&self) -> bool {
+        self.config.shared
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> CoordinatorStats {
         CoordinatorStats {

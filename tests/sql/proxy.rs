@@ -141,7 +141,7 @@ impl State {
     fn requests(&self, mut from: TcpStream, mut to: TcpStream) {
         let mut bytes = vec![0; 1 << 20];
         while let Ok(n @ 1..) = from.read(&mut bytes) {
-            let commits = bytes[..n].windows(6).any(|six| six == b"COMMIT");
+            let commits = bytes[..n].windows(8).any(|eight| eight == b"; COMMIT");
             let way = *self.way();
             match way {
                 Way::Silent => {

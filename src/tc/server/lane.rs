@@ -244,7 +244,11 @@ impl CoordinatorLane {
             return;
         };
         let stats = parts.coordinator.stats();
-        let undecided = stats.live_by_status[usize::from(GlobalStatus::Begin.code())];
+        // On a shared store undecided ones are no less at home with the siblings.
+        let undecided = match parts.coordinator.is_shared() {
+            true => 0,
+            false => stats.live_by_status[usize::from(GlobalStatus::Begin.code())],
+        };
         let busy = undecided + stats.held + stats.calls_in_flight + stats.parked;
         if busy == 0 || instant >= until {
             self.over = true;

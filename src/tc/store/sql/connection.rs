@@ -341,4 +341,31 @@ mod tests {
             assert!(!error.contains("secret"), "{error}");
         }
     }
+
+    #[test]
+    fn each_statement_gives_one_result() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let url = DatabaseUrl::parse("sqlite::memory:").expect("a URL");
+            let mut link = Link::open(&url, Duration::from_secs(60))
+                .await
+                .expect("opens");
+            let sql = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); BEGIN IMMEDIATE; \
+                       INSERT INTO t VALUES (1, 'x'), (2, NULL); SELECT a, b FROM t ORDER BY a; \
+                       UPDATE t SET b = 'y' WHERE a > 5; COMMIT";
+            let results = link.run(sql).await.expect("runs");
+            let affected: Vec<u64> = results.iter().map(|rows| rows.affected).collect();
+            assert_eq!(results.len(), 6, "{results:?}");
+            assert_eq!((affected[2], affected[4]), (2, 0));
+            let text = |text: &str| Some(text.to_owned());
+            assert_eq!(results[3].rows, [[text("1"), text("x")], [text("2"), None]]);
+            let again = link.run("INSERT INTO t VALUES (1, 'z')").await;
+            assert!(matches!(again, Err(Fault::Duplicate(_))), "{again:?}");
+            assert_eq!(link.counts().round_trips, 2);
+            link.close().await;
+        });
+    }
 }

@@ -28,6 +28,21 @@ impl Job {
         }
     }
 
+    /// About how long it makes the statements.
+    fn bytes(&self) -> usize {
+        match &self.operation {
+            Operation::Register(new) => {
+                let rows = new.lock_key.len().saturating_mul(ROW_BYTES_OF_KEY_BYTE);
+                rows.saturating_add(2 * new.application_data.len())
+            }
+            Operation::Report {
+                application_data, ..
+            } => 2 * application_data.len(),
+            Operation::QueryLocks { lock_key, .. } => lock_key.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether it is refused as soon as there is no database: nothing is lost by it, and it can be asked again.
     fn is_refused_at_once(&self) -> bool {
         matches!(
@@ -99,9 +114,13 @@ struct Scribe<'a> {
 impl Scribe<'_> {
     /// What waits, as far as the batch has room.
     fn take_more(&self, taken: &mut Vec<Job>) {
-        while taken.len() < self.hub.config.batch_max {
+        let mut bytes: usize = taken.iter().map(Job::bytes).sum();
+        while taken.len() < self.hub.config.batch_max && bytes < BATCH_BYTES_MAX {
             match self.jobs.try_recv() {
-                Ok(job) => taken.push(job),
+                Ok(job) => {
+                    bytes += job.bytes();
+                    taken.push(job);
+                }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
             }
         }
@@ -361,6 +380,11 @@ fn first_batch() -> i64 {
     i64::try_from(since.as_nanos() >> 10).unwrap_or(1) << 8
 }
 
+/// About how long the statements of a batch may become, beside its last operation: far below what databases take at once
+/// (16 MiB for a MariaDB as it comes).
+const BATCH_BYTES_MAX: usize = 2 << 20;
+/// A byte of a lock key may be a row, which is asked for and written with its resource.
+const ROW_BYTES_OF_KEY_BYTE: usize = 64;
 /// How often a batch starts over before its operations are carried out one by one.
 const TRIES_TOGETHER: u32 = 8;
 /// Between two tries while the database is away.
