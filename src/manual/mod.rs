@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`guarantees`] | who wants to know what can be relied on |
 //! | [`operating`] | who runs a coordinator |
+//! | [`sql_store`] | who keeps transactions in MySQL, MariaDB, PostgreSQL or SQLite |
 //! | [`runtime`] | who wants the proof of what the runtime claims |
 //! | [`cost`] | who counts what a message costs in the runtime |
 //! | [`encryption`] | who wants connections encrypted, or rotates certificates |

@@ -43,5 +43,5 @@
 //!
 //! Client settings stay as they are. Stop the Java coordinator when it has no live transaction (its file store is not
 //! read), start `seamio serve` on the same address. Java's `-h`, `-p`, `-m` and `-n`, the variables of its images and the keys of
-//! its configuration that matter to a coordinator are accepted; the others are named in a warning. `-m db`, `redis` and
-//! `raft` are refused.
+//! its configuration that matter to a coordinator are accepted; the others are named in a warning. `-m redis` and `raft` are
+//! refused; `-m db` and its keys lead to the same database, see [`sql_store`](super::sql_store).

@@ -1,5 +1,6 @@
 //! The tables: what is made, what is completed and left alone, and what a start is told about them.
 
+use seamio::tc::store::sql::DatabaseUrl;
 use seamio::tc::store::sql::schema::{
     Applied, Error, RowKeys, Schema, apply_to, inspect_at, script,
 };
@@ -411,4 +412,241 @@ fn a_view_is_no_table(place: &Place) {
     place.run("DROP TABLE seamio_ended; CREATE VIEW seamio_ended AS SELECT * FROM seamio_decision");
     says(&problems(place), &["seamio_ended", "is a view"]);
     says(&texts(&apply(place).left), &["seamio_ended", "is a view"]);
+}
+
+/// A database on one kind of server, or nothing when it is not there.
+fn only_on(kind: Kind, scenario: fn(&Place)) {
+    Place::open(kind).iter().for_each(scenario);
+}
+
+#[test]
+fn mysql_engines_without_transactions_are_told() {
+    only_on(Kind::MySql, |place| {
+        apply(place);
+        place.run(
+            "ALTER TABLE branch_table ENGINE = MyISAM; ALTER TABLE seamio_writer ENGINE = MEMORY",
+        );
+        let told = problems(place);
+        says(
+            &told,
+            &["branch_table has the engine MyISAM", "ENGINE = InnoDB"],
+        );
+        says(&told, &["seamio_writer has the engine MEMORY"]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(texts(&apply(place).left), told);
+    });
+}
+
+#[test]
+fn mysql_collations_that_join_our_keys_are_told_and_javas_are_a_warning() {
+    only_on(Kind::MySql, |place| {
+        apply(place);
+        let to = |table: &str, collation: &str| {
+            place.run(&format!(
+                "ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE {collation}"
+            ));
+        };
+        to("lock_table", "utf8mb4_bin");
+        let schema = inspect(place);
+        assert_eq!(schema.row_keys, RowKeys::Folded);
+        says(
+            &texts(&schema.warnings),
+            &[
+                "row_key of lock_table",
+                "utf8mb4_bin",
+                "in blanks at the end",
+            ],
+        );
+        to("seamio_share", "utf8mb4_general_ci");
+        says(
+            &problems(place),
+            &[
+                "row_key of seamio_share",
+                "utf8mb4_general_ci",
+                "CONVERT TO",
+            ],
+        );
+        // As the sentences say.
+        to("lock_table", "utf8mb4_nopad_bin");
+        to("seamio_share", "utf8mb4_nopad_bin");
+        assert_eq!(texts(&inspect(place).warnings), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn mysql_keys_of_javas_tables_and_ours_compare_with_each_other() {
+    only_on(Kind::MySql, |place| {
+        place.run(include_str!("java_1_4_mysql.sql"));
+        apply(place);
+        live_rows(place);
+        place.run("INSERT INTO seamio_share VALUES ('r^^^t^^^1', 44, '10.0.0.1:8091:42')");
+        let joined = place.column(
+            "SELECT s.branch_id FROM seamio_share s JOIN lock_table l ON l.row_key = s.row_key AND l.xid = s.xid",
+        );
+        assert_eq!(joined, ["44"]);
+    });
+}
+
+#[test]
+fn postgres_tables_that_a_crash_empties_are_told() {
+    only_on(Kind::Postgres, |place| {
+        apply(place);
+        place.run("ALTER TABLE seamio_ended SET UNLOGGED");
+        says(
+            &problems(place),
+            &["seamio_ended is unlogged", "SET LOGGED"],
+        );
+    });
+}
+
+#[test]
+fn postgres_read_only_databases_are_told() {
+    only_on(Kind::Postgres, |place| {
+        let name = place.column("SELECT current_database()").remove(0);
+        place.run(&format!(
+            "ALTER DATABASE {name} SET default_transaction_read_only = on"
+        ));
+        let told = problems(place);
+        says(&told, &["takes no writes", "default_transaction_read_only"]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let applied = apply(place);
+        assert!(applied.tables.is_empty());
+        assert_eq!(texts(&applied.left), told);
+    });
+}
+
+#[test]
+fn postgres_tables_are_found_in_the_schema_of_the_search_path() {
+    only_on(Kind::Postgres, |place| {
+        // Tables of the same names that are not meant.
+        place.run("CREATE SCHEMA seata; CREATE TABLE global_table (id BIGINT)");
+        let url = format!("{}?options[search_path]=seata", place.url);
+        let url = DatabaseUrl::parse(&url).expect("a URL");
+        assert!(apply_to(&url).expect("applied").left.is_empty());
+        inspect_at(&url).expect("fit");
+        let schemas =
+            place.column("SELECT schemaname FROM pg_tables WHERE tablename = 'lock_table'");
+        assert_eq!(schemas, ["seata"]);
+        let nowhere = format!("{}?options[search_path]=gone", place.url);
+        let nowhere = DatabaseUrl::parse(&nowhere).expect("a URL");
+        let left = apply_to(&nowhere).expect("asked").left;
+        says(&texts(&left), &["search path names no schema"]);
+    });
+}
+
+// On MySQL the user of the tests may not grant.
+#[test]
+fn postgres_tables_that_may_not_be_written_are_told() {
+    only_on(Kind::Postgres, |place| {
+        apply(place);
+        let user = format!("reader_{}", std::process::id());
+        let (host, database) = place.url.rsplit_once('/').expect("a database");
+        let server = host.rsplit_once('@').expect("a user").1;
+        place.run(&format!(
+            "CREATE USER {user} PASSWORD 'r'; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}"
+        ));
+        let url = format!("postgres://{user}:r@{server}/{database}");
+        let url = DatabaseUrl::parse(&url).expect("a URL");
+        let before = inspect_at(&url);
+        place.run(&format!(
+            "REVOKE INSERT ON ALL TABLES IN SCHEMA public FROM {user}"
+        ));
+        let after = inspect_at(&url);
+        place.run(&format!("DROP OWNED BY {user}; DROP USER {user}"));
+        before.expect("who may write all of them needs no more");
+        let Err(Error::Unfit(told)) = after else {
+            panic!("{after:?}");
+        };
+        assert_eq!(told.len(), 9, "{told:?}");
+        says(&texts(&told), &["lock_table cannot be written", "grant"]);
+    });
+}
+
+#[test]
+fn two_that_apply_at_once_make_every_table_once() {
+    for kind in [Kind::Sqlite, Kind::MySql, Kind::Postgres] {
+        only_on(kind, |place| {
+            std::thread::scope(|scope| {
+                let both = [(), ()].map(|()| scope.spawn(|| apply(place)));
+                for one in both {
+                    let applied = one.join().expect("applied");
+                    assert!(applied.left.is_empty(), "{:?}", applied.left);
+                }
+            });
+            inspect(place);
+            assert_eq!(place.column("SELECT COUNT(*) FROM distributed_lock"), ["4"]);
+        });
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_no_schema_that_is_wrong() {
+    for url in [
+        "mysql://u:secret@127.0.0.1:1/d",
+        "postgres://u:secret@127.0.0.1:1/d",
+    ] {
+        let url = DatabaseUrl::parse(url).expect("a URL");
+        let Err(error @ Error::Database(_)) = apply_to(&url) else {
+            panic!("nobody listens there");
+        };
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
+
+fn seamio(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_seamio"))
+        .args(arguments)
+        .output()
+        .expect("the program");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn the_command_prints_and_applies_with_its_exit_codes() {
+    for (arguments, code) in [
+        (["schema", "print", "oracle"], 2),
+        (["schema", "apply", "oracle://u:secret@h/d"], 2),
+        (["schema", "apply", "mysql://u:secret@h"], 2),
+        (["schema", "apply", "mysql://u:secret@127.0.0.1:1/d"], 4),
+    ] {
+        let (exit, stdout, stderr) = seamio(&arguments);
+        assert_eq!(
+            (exit, stdout.as_str()),
+            (Some(code), ""),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(
+            stderr.starts_with("seamio: ") && !stderr.contains("secret"),
+            "{stderr}"
+        );
+    }
+    let (exit, stdout, _) = seamio(&["schema", "print", "postgres"]);
+    assert_eq!(
+        (exit, stdout),
+        (Some(0), script("postgres").expect("known"))
+    );
+    for kind in [Kind::Sqlite, Kind::MySql, Kind::Postgres] {
+        only_on(kind, |place| {
+            let made: String = TABLES
+                .iter()
+                .map(|table| format!("{table}: made\n"))
+                .collect();
+            let applied = seamio(&["schema", "apply", &place.url]);
+            assert_eq!(applied, (Some(0), made, String::new()));
+            place.run("DROP TABLE seamio_node; CREATE TABLE seamio_node (id BIGINT)");
+            let (exit, stdout, stderr) = seamio(&["schema", "apply", &place.url]);
+            assert_eq!(exit, Some(1), "{stderr}");
+            assert_eq!(stdout.lines().count(), TABLES.len());
+            assert!(
+                stderr.contains("token of seamio_node is missing"),
+                "{stderr}"
+            );
+        });
+    }
 }

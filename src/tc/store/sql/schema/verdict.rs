@@ -262,3 +262,58 @@ impl Verdict {
 const APPLY: &str = "`seamio schema apply URL`";
 /// The coordinator's own limit of application data, unless it is set.
 const DOCUMENT_LEAST: usize = 64_000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Server;
+    use super::*;
+
+    fn judged(server: Server) -> Vec<String> {
+        let catalog = Catalog {
+            server,
+            tables: Vec::new(),
+        };
+        let problems = judge(&catalog, Dialect::MySql).problems;
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_server_that_cannot_serve_is_told_before_any_table() {
+        let old = judged(Server {
+            product: "MySQL 5.7.44".to_owned(),
+            too_old: Some("MySQL 8.0.17 or later is needed".to_owned()),
+            ..Server::default()
+        });
+        assert_eq!(
+            old,
+            ["the server is MySQL 5.7.44, and MySQL 8.0.17 or later is needed"]
+        );
+        let replica = judged(Server {
+            read_only: vec!["read_only = ON".to_owned()],
+            ..Server::default()
+        });
+        assert_eq!(replica.len(), 1, "{replica:?}");
+        assert!(replica[0].contains("read_only = ON") && replica[0].contains("primary"));
+        let fine = judged(Server::default());
+        assert_eq!(fine.len(), 9, "then the tables that are missing: {fine:?}");
+    }
+
+    #[test]
+    fn whole_numbers_need_their_bits() {
+        let column = |class| FoundColumn {
+            name: String::new(),
+            type_name: String::new(),
+            class,
+            characters: None,
+            bytes: None,
+            alphabet: Alphabet::Full,
+            comparison: Comparison::Exact,
+            demanded: false,
+        };
+        assert!(holds(&column(Class::Whole(8)), Kind::Code));
+        assert!(!holds(&column(Class::Whole(8)), Kind::Short));
+        assert!(holds(&column(Class::Whole(64)), Kind::Int));
+        assert!(!holds(&column(Class::Whole(32)), Kind::Long));
+        assert!(!holds(&column(Class::Other), Kind::Text(8)));
+    }
+}

@@ -16,18 +16,22 @@ pub(super) async fn server(link: &mut Link) -> Result<Server, Fault> {
         server.nowhere = Some("the URL names no database: mysql://HOST:PORT/DATABASE".to_owned());
     }
     for row in rows(link.run(VARIABLES).await?) {
-        let (name, value) = (cell(&row, 0).to_ascii_lowercase(), cell(&row, 1));
-        let off = matches!(value.to_ascii_lowercase().as_str(), "0" | "off" | "");
-        match name.as_str() {
-            "innodb_flush_log_at_trx_commit" if value != "1" => server
-                .forgetful
-                .push("innodb_flush_log_at_trx_commit is not 1".to_owned()),
-            "innodb_flush_log_at_trx_commit" => {}
-            _ if !off => server.read_only.push(format!("{name} = {value}")),
-            _ => {}
-        }
+        setting(&mut server, cell(&row, 0), cell(&row, 1));
     }
     Ok(server)
+}
+
+/// What a variable of the server means for the store.
+fn setting(server: &mut Server, name: &str, value: &str) {
+    let name = name.to_ascii_lowercase();
+    let off = matches!(value.to_ascii_lowercase().as_str(), "0" | "off" | "");
+    if name == "innodb_flush_log_at_trx_commit" {
+        if value != "1" {
+            server.forgetful.push(format!("{name} = {value}, not 1"));
+        }
+    } else if !off {
+        server.read_only.push(format!("{name} = {value}"));
+    }
 }
 
 pub(super) async fn tables(link: &mut Link) -> Result<Vec<FoundTable>, Fault> {
@@ -169,6 +173,35 @@ mod tests {
         ] {
             assert_eq!(product(old).1.as_deref(), Some(needed));
         }
+    }
+
+    #[test]
+    fn variables_tell_a_replica_and_a_forgetful_server() {
+        let mut server = Server::default();
+        for (name, value) in [
+            ("read_only", "OFF"),
+            ("super_read_only", "0"),
+            ("innodb_read_only", "OFF"),
+            ("transaction_read_only", "OFF"),
+            ("innodb_flush_log_at_trx_commit", "1"),
+        ] {
+            setting(&mut server, name, value);
+        }
+        assert!(server.read_only.is_empty() && server.forgetful.is_empty());
+        for name in [
+            "read_only",
+            "super_read_only",
+            "innodb_read_only",
+            "tx_read_only",
+        ] {
+            setting(&mut server, name, "ON");
+        }
+        setting(&mut server, "innodb_flush_log_at_trx_commit", "2");
+        assert_eq!(server.read_only.len(), 4, "{server:?}");
+        assert_eq!(
+            server.forgetful,
+            ["innodb_flush_log_at_trx_commit = 2, not 1"]
+        );
     }
 
     #[test]
