@@ -60,7 +60,7 @@
 //!
 //! | table | a row is | columns |
 //! |---|---|---|
-//! | `seamio_node` | a coordinator | `node_id`, `token` (who holds the node), `address`, `lease_until` (ms, by the clock of the database), `heir` (who takes over), `ids_until` |
+//! | `seamio_node` | a coordinator | `node_id`, `token` (who holds the node), `address`, `lease_until` (ms, by the clock of the database), `ids_until` (until then ids may have been made) |
 //! | `seamio_writer` | a connection that writes | `node_id`, `writer`, `batch` (the last one that was committed) |
 //! | `seamio_decision` | a decided transaction that has not ended | `xid`, `transaction_id`, `decided_ms`, `saga`, `driver` (the node that drives it; empty: offered), `wanted` (the resource it needs then) |
 //! | `seamio_ended` | a transaction that has ended | `xid`, `transaction_id`, `outcome`, `decided_ms`, `ended_ms` |
@@ -107,3 +107,34 @@
 //! schema (`currentSchema`) and encryption (`useSSL`, `requireSSL`, `ssl`, `sslMode`) count; the others are settings of the
 //! JDBC driver, and named in a warning. Refused, each with a sentence: a list of servers, an encrypted password
 //! (`store.publicKey`), and tables under other names than Java's defaults.
+//!
+//! # What can be relied on
+//!
+//! | what | how |
+//! |---|---|
+//! | One decision, in one order | The row of the transaction in `global_table` is locked (`FOR UPDATE`) while anything about it is decided, and its status is changed only from the one that was read, in the same database transaction that registers a branch, takes its locks or frees them. |
+//! | Locks, all or none | A lock is a row with the key of the locked row as primary key. Of two transactions that take it at once, one gets a duplicate key, starts over, and then names the holder. |
+//! | Isolation | READ COMMITTED, set for each session: rows are locked, gaps are not. Rows are locked and inserted in the order of their keys. |
+//! | Dead-locks, lock waits (5 s), keys that a sibling inserted just now | The batch starts over from reading, 8 times at once, then each operation alone, for `store.sql.retry-for`. No client is told. |
+//! | A connection lost before the commit was sent | Nothing happened; the batch starts over on another connection. |
+//! | A connection lost behind it | `seamio_writer` is asked: its row is written with the batch, so it tells whether the batch was committed. While the database cannot say, nobody is answered; after `store.sql.retry-for` the client's connection is closed, which is no answer either way. |
+//! | No database at start | It is waited for, 60 s; a name or password that is refused ends the start at once, with exit code 4. |
+//! | No database later | Begins and lock queries are refused at once with a code that clients retry. Decisions, registrations and reports are tried again for `store.sql.retry-for`. Heartbeats go on, transactions keep their locks, and everything resumes by itself. |
+//! | Restart, failover | A read-only server, as a primary is that was demoted, counts as away: the store connects again to the address of its URL. |
+//!
+//! # Several coordinators
+//!
+//! A coordinator claims a node, 0 to 1023, whose number stands in the ids that it makes: the one of `--server-node`, or the one that
+//! its address had before, or a free one. The node of a coordinator that is alive is refused to another address. It renews its lease
+//! every second (with the default lease), and calls no branch without one.
+//!
+//! | what | who |
+//! |---|---|
+//! | decides | whichever coordinator a client asks; the database lets one after the other |
+//! | drives phase two | the one that decided, as `seamio_decision.driver` says |
+//! | drives what a dead one drove | who first claims it once the lease is over, by the clock of the database; what the dead one comes back to is no longer its own, and it forgets it |
+//! | times an undecided transaction out | the one that began it; 2 s later, whoever sees it |
+//! | drives what needs an RM that is connected elsewhere only | the driver offers it, a coordinator with such an RM takes it |
+//! | finishes what a Java coordinator decided | that one; after 5 s without a change (20 s while it may be answering a client) a seamio coordinator |
+//!
+//! SIGTERM gives the lease back, so siblings need not wait for its end.

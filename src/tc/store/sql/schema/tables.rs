@@ -234,7 +234,6 @@ pub(super) const TABLES: &[Table] = &[
             needed("token", Kind::Text(40)),
             needed("address", Kind::Text(255)),
             needed("lease_until", Kind::Long),
-            optional("heir", Kind::Short),
             needed("ids_until", Kind::Long),
         ],
         key: &["node_id"],
