@@ -32,6 +32,23 @@
 //! What a resource manager calls unretryable stays visible: `CommitFailed` or `RollbackFailed`, with the row locks kept
 //! for a rollback, until a person decides.
 //!
+//! # Several coordinators
+//!
+//! On a store that several coordinators share, the promises above hold for all of them together. Any of them serves any
+//! request: begin at one, register branches at another, commit at a third. The store decides the requests of one
+//! transaction one after the other.
+//!
+//! Phase two of a transaction has one driver at a time, the coordinator that decided it. It calls branches only while
+//! its lease in the store lasts. When it dies, stands still or loses the store for longer than that, another one takes
+//! over all it had, with the deadlines of what is undecided. When it comes back it forgets what it drove and goes on
+//! with new ids. A call that left just before the lease ended may arrive late, so a branch may be called by both, in the
+//! same direction.
+//!
+//! Let resource managers connect to every coordinator, as Seata's clients do. Where one is connected to some of them
+//! only, a driver that cannot reach it does everything else first and then lets another coordinator drive on. Whoever
+//! waits for the outcome is told by then that a branch could not be reached. How long an XA client has been gone is
+//! known only to the coordinator that it was connected to: another one counts from its own start.
+//!
 //! # After the end
 //!
 //! An ended transaction is remembered for `server.tombstone-life`, at most `server.tombstones-max` of them: a repeated
@@ -40,7 +57,8 @@
 //!
 //! # What is not promised
 //!
-//! - The state is on one machine. When its disk is gone, so are its undecided transactions.
+//! - The state is on one machine, with a journal. When its disk is gone, so are its undecided transactions. A database
+//!   keeps it as safe as that is kept.
 //! - A disk that reports a sync it did not make breaks the first promise.
 //! - A client that loses its connection in a call does not know the outcome until it asks again, and row locks are held
 //!   meanwhile.

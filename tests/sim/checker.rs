@@ -68,6 +68,11 @@ pub(crate) struct Counts {
     pub(crate) registered: u64,
     pub(crate) conflicts: u64,
     pub(crate) recoveries: u64,
+    /// Of several coordinators: nodes taken over, transactions adopted from them, offered, and taken from an offer.
+    pub(crate) takeovers: u64,
+    pub(crate) adopted: u64,
+    pub(crate) offered: u64,
+    pub(crate) taken: u64,
 }
 
 impl Counts {
@@ -80,6 +85,10 @@ impl Counts {
         self.registered += other.registered;
         self.conflicts += other.conflicts;
         self.recoveries += other.recoveries;
+        self.takeovers += other.takeovers;
+        self.adopted += other.adopted;
+        self.offered += other.offered;
+        self.taken += other.taken;
     }
 }
 

@@ -21,7 +21,7 @@ use seamio::tc::store::{
 use seamio::tc::{ChannelId, Coordinator, CoordinatorConfig, Output};
 use seamio::xid::{IdGenerator, Xid};
 
-use crate::checker::Checker;
+use crate::checker::{Checker, Counts};
 use crate::env::{Env, Event, MS, Micros, SECOND, StoreStep};
 use crate::host::{Peer, Site};
 use crate::shadow::contents;
@@ -31,6 +31,23 @@ use crate::wire::{Arrival, Wire};
 const LEASE: Micros = 9 * SECOND;
 /// How long an operation may wait for the store before it fails.
 const PATIENCE: Micros = 5 * SECOND;
+
+/// A bug put into the rules, so that the checkers can be seen to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FleetBug {
+    /// None.
+    None,
+    /// A lease that is told never ends.
+    LeaseForEver,
+    /// What a lapsed node owned is told to nobody.
+    OrphansLeft,
+    /// A transaction on offer goes to everybody who asks.
+    OfferTakenTwice,
+    /// Nobody is told that it was replaced.
+    NotReplaced,
+    /// Who drives a transaction is not written down.
+    DriverNotNoted,
+}
 
 /// The machines.
 pub(crate) struct Fleet {
@@ -42,12 +59,14 @@ pub(crate) struct Fleet {
     links_each: usize,
     wall_ms: i64,
     delay_max: Micros,
+    bug: FleetBug,
 }
 
 /// The store and the rules around it.
 struct Base {
     store: MemoryStore,
     ownership: Ownership,
+    bug: FleetBug,
 }
 
 /// A machine for one coordinator.
@@ -106,7 +125,7 @@ impl Base {
                 Outcome::Status(self.status(xid))
             }
             (Operation::Adopt { .. }, Outcome::Decided(global))
-                if !self.ownership.adopt(id, node) =>
+                if !self.ownership.adopt(id, node) && self.bug != FleetBug::OfferTakenTwice =>
             {
                 Outcome::Status(global.status)
             }
@@ -115,7 +134,9 @@ impl Base {
                 Outcome::Done
             }
             (Operation::Decide { .. }, Outcome::Decided(global)) => {
-                self.ownership.decided(id, node);
+                if self.bug != FleetBug::DriverNotNoted {
+                    self.ownership.decided(id, node);
+                }
                 Outcome::Decided(global)
             }
             (_, Outcome::Finished(tombstone)) => {
@@ -138,7 +159,7 @@ impl Base {
     }
 
     /// Renews the lease of a node, takes lapsed ones over, and tells offers. None: the node was replaced.
-    fn keep(&mut self, node: u16, now_ms: i64) -> Option<Vec<StoreEvent>> {
+    fn keep(&mut self, node: u16, now_ms: i64, counts: &mut Counts) -> Option<Vec<StoreEvent>> {
         self.ownership.renew(node, now_ms).ok()?;
         let mut events = Vec::new();
         for lapsed in self.ownership.lapsed(now_ms) {
@@ -148,6 +169,12 @@ impl Base {
                 .filter(|global| ownership.owner(global) == Some(lapsed))
                 .collect();
             if self.ownership.take_over(node, lapsed, now_ms) {
+                counts.takeovers += 1;
+                let owned = match self.bug {
+                    FleetBug::OrphansLeft => Vec::new(),
+                    _ => owned,
+                };
+                counts.adopted += owned.len() as u64;
                 events.extend(owned.into_iter().map(StoreEvent::Adopted));
             }
         }
@@ -170,12 +197,14 @@ impl Fleet {
         config: CoordinatorConfig,
         servers: usize,
         links_each: usize,
+        bug: FleetBug,
     ) -> Self {
         let most = [MS, 20 * MS, 500 * MS][env.rng.index(3)];
         Self {
             base: Base {
                 store: MemoryStore::new(StoreLimits::default()),
                 ownership: Ownership::new((LEASE / MS) as i64),
+                bug,
             },
             seats: (0..servers)
                 .map(|server| Seat {
@@ -191,6 +220,7 @@ impl Fleet {
             links_each,
             wall_ms: 1_750_000_000_000,
             delay_max: most,
+            bug,
         }
     }
 
@@ -372,6 +402,11 @@ impl Fleet {
         let (outcome, after) = self.base.carry_out(node, &operation);
         env.trace(format_args!("  store of {node}: {operation:?}"));
         env.trace(format_args!("  store of {node}: {outcome:?}"));
+        match (&operation, &outcome) {
+            (Operation::Offer { .. }, Outcome::Done) => checker.counts.offered += 1,
+            (Operation::Adopt { .. }, Outcome::Decided(_)) => checker.counts.taken += 1,
+            _ => {}
+        }
         // To the reference they mean nothing: nobody else is there.
         if !matches!(operation, Operation::Offer { .. } | Operation::Adopt { .. }) {
             let (ticket, outcome) = (Ticket(0), outcome.clone());
@@ -466,11 +501,13 @@ impl Fleet {
         process.node = node;
         let not_below = self.base.store.highest_id();
         let replaced = StoreEvent::Replaced { node, not_below };
-        self.answer(env, seat, vec![News::Event(replaced)], true);
+        if self.bug != FleetBug::NotReplaced {
+            self.answer(env, seat, vec![News::Event(replaced)], true);
+        }
     }
 
     /// A process renews its lease, looks for lapsed siblings and for offers.
-    fn keep(&mut self, env: &mut Env, seat: usize) {
+    fn keep(&mut self, env: &mut Env, checker: &mut Checker, seat: usize) {
         let life = self.seats[seat].life;
         let step = StoreStep::Keep;
         env.after(SECOND, Event::Store { step, life });
@@ -484,8 +521,12 @@ impl Fleet {
             return;
         };
         let now_ms = (env.now / MS) as i64 + 1;
-        if let Some(events) = self.base.keep(process.node, now_ms) {
-            let until = asked + Duration::from_micros(LEASE);
+        if let Some(events) = self.base.keep(process.node, now_ms, &mut checker.counts) {
+            let life = match self.bug {
+                FleetBug::LeaseForEver => 1000 * SECOND,
+                _ => LEASE,
+            };
+            let until = asked + Duration::from_micros(life);
             let mut news = vec![News::Event(StoreEvent::Leased(until))];
             news.extend(events.into_iter().map(News::Event));
             self.answer(env, seat, news, true);
@@ -574,7 +615,7 @@ impl Site for Fleet {
         }
     }
 
-    fn start(&mut self, env: &mut Env, _checker: &mut Checker, life: u32) {
+    fn start(&mut self, env: &mut Env, checker: &mut Checker, life: u32) {
         let seat = life as usize % self.seats.len();
         if self.seats[seat].life != life || self.seats[seat].process.is_some() {
             return;
@@ -599,7 +640,7 @@ impl Site for Fleet {
             reaching: false,
             news: VecDeque::new(),
         });
-        self.keep(env, seat);
+        self.keep(env, checker, seat);
     }
 
     fn open(&mut self, env: &Env, checker: &mut Checker, conn: u64, peer: Peer) -> bool {
@@ -694,7 +735,7 @@ impl Site for Fleet {
         let cut = self.seats[seat].cut;
         match step {
             StoreStep::Reach => self.reach(env, checker, seat),
-            StoreStep::Keep => self.keep(env, seat),
+            StoreStep::Keep => self.keep(env, checker, seat),
             StoreStep::Answer if cut > env.now => {
                 let travels = |p: &Process| match p.news.front() {
                     Some((_, News::Done(done))) => !matches!(done.outcome, Outcome::Failed(_)),

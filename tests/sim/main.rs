@@ -29,6 +29,7 @@ mod world;
 use std::time::Instant;
 
 use env::SECOND;
+use fleet::FleetBug;
 use host::HostBug;
 use medium::DiskBug;
 use world::{Ending, Options, run};
@@ -135,11 +136,7 @@ fn whole_server() {
 /// Several coordinators that share a store.
 #[test]
 fn fleet() {
-    let options = Options {
-        fleet: true,
-        ..Options::default()
-    };
-    run_seeds("fleet", options, FLEET_SEEDS);
+    run_seeds("fleet", fleet_with(FleetBug::None), FLEET_SEEDS);
 }
 
 #[test]
@@ -150,6 +147,15 @@ fn one_seed_is_one_run() {
             (one.hash, one.events),
             (two.hash, two.events),
             "seed {seed}"
+        );
+    }
+    for seed in 0..5 {
+        let options = fleet_with(FleetBug::None);
+        let (one, two) = (run(seed, options), run(seed, options));
+        assert_eq!(
+            (one.hash, one.events),
+            (two.hash, two.events),
+            "fleet, seed {seed}"
         );
     }
     assert_ne!(
@@ -307,4 +313,37 @@ fn known_bug_reused_id() {
 #[test]
 fn known_bug_deadlines_lost_at_restart() {
     must_be_caught(host(HostBug::TimersLost), &[20, 32]);
+}
+
+fn fleet_with(fleet_bug: FleetBug) -> Options {
+    Options {
+        fleet: true,
+        fleet_bug,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn known_bug_lease_that_never_ends() {
+    must_be_caught(fleet_with(FleetBug::LeaseForEver), &[25]);
+}
+
+#[test]
+fn known_bug_orphans_left() {
+    must_be_caught(fleet_with(FleetBug::OrphansLeft), &[20]);
+}
+
+#[test]
+fn known_bug_offer_taken_twice() {
+    must_be_caught(fleet_with(FleetBug::OfferTakenTwice), &[25]);
+}
+
+#[test]
+fn known_bug_replaced_and_not_told() {
+    must_be_caught(fleet_with(FleetBug::NotReplaced), &[20, 25]);
+}
+
+#[test]
+fn known_bug_driver_not_noted() {
+    must_be_caught(fleet_with(FleetBug::DriverNotNoted), &[25]);
 }

@@ -8,7 +8,7 @@ use seamio::tc::store::Store;
 use crate::checker::{Checker, Counts, Violation};
 use crate::clients::{Clients, Manners};
 use crate::env::{Env, Event, MS, Micros, SECOND};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, FleetBug};
 use crate::host::{Host, HostBug, Peer, Site, Treatment};
 use crate::journal::JournalMedium;
 use crate::medium::{DiskBug, Medium, OperationLog};
@@ -26,6 +26,7 @@ pub(crate) struct Options {
     pub(crate) server: bool,
     /// Several coordinators over one store.
     pub(crate) fleet: bool,
+    pub(crate) fleet_bug: FleetBug,
     /// Which store; none: the seed chooses.
     pub(crate) journal: Option<bool>,
     pub(crate) keep_lines: bool,
@@ -39,6 +40,7 @@ impl Default for Options {
             kill_at: None,
             server: false,
             fleet: false,
+            fleet_bug: FleetBug::None,
             journal: None,
             keep_lines: false,
         }
@@ -193,9 +195,13 @@ impl World {
         env.after(SECOND, Event::Fault);
         env.after(SECOND, Event::Audit);
         let mut host: Box<dyn Site> = match options.server {
-            false if options.fleet => {
-                Box::new(Fleet::new(&mut env, config, servers, 2 * processes))
-            }
+            false if options.fleet => Box::new(Fleet::new(
+                &mut env,
+                config,
+                servers,
+                2 * processes,
+                options.fleet_bug,
+            )),
             false => Box::new(Host::new(medium, config, treatment, options.host_bug)),
             true => {
                 let config = ServerConfig {
