@@ -47,7 +47,8 @@
 //! Let resource managers connect to every coordinator, as Seata's clients do. Where one is connected to some of them
 //! only, a driver that cannot reach it does everything else first and then lets another coordinator drive on. Whoever
 //! waits for the outcome is told by then that a branch could not be reached. How long an XA client has been gone is
-//! known only to the coordinator that it was connected to: another one counts from its own start.
+//! known only to the coordinator that it was connected to: another one counts from when it heard of the decision, and
+//! lets those that have the client go first.
 //!
 //! # After the end
 //!

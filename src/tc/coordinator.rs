@@ -8,6 +8,8 @@
 //! - Every request that has an answer gets exactly one, on the connection that asked, or none if that has closed.
 //! - Only beginning a transaction is ever refused for load; what was begun can always be finished.
 //!
+//! Several may share a store: see `shared`.
+//!
 //! The decisions are those of coordinator.md 1.7, phase two follows section 2, connections section 5.
 
 use std::collections::{HashMap, VecDeque};
@@ -21,7 +23,7 @@ use super::calls::Calls;
 use super::global::{Entry, Pending, Tickets};
 use super::outbox::{Outbox, Reply};
 use super::roster::Roster;
-use super::shared::Share;
+use super::shared::{Claim, Share};
 use super::stats::CoordinatorStats;
 use super::store::{Completion, Operation, Seq, Ticket};
 use super::timers::{Timer, Timers};
@@ -232,6 +234,7 @@ impl Coordinator {
                         break;
                     }
                 }
+                Timer::Adopt(xid) => self.adopt(now, &xid, Claim::Own),
                 Timer::Leased => {
                     if self.go_on(now) {
                         break;

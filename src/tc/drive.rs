@@ -49,6 +49,8 @@ pub(super) struct Drive {
     pub(super) finishing: bool,
     /// The store was asked to let a sibling have it; how often RMs had joined by then.
     pub(super) offering: Option<u64>,
+    /// Since when this coordinator has known of the decision.
+    pub(super) since: Instant,
     /// When retries end.
     pub(super) give_up_at: Option<Instant>,
     /// What has to be durable before a branch may hear of the decision.
@@ -121,6 +123,7 @@ impl Drive {
             halted: false,
             finishing: false,
             offering: None,
+            since: due,
             give_up_at: None,
             after,
             global,

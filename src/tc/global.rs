@@ -11,6 +11,7 @@ use super::admission::Topic;
 use super::coordinator::{Coordinator, Now};
 use super::drive::Drive;
 use super::outbox::Reply;
+use super::shared::Claim;
 use super::store::{Decision, End, Global, NewBranch, NewGlobal, Operation, Outcome, Seq, Ticket};
 use super::timers::Timer;
 use crate::net::wheel::TimerId;
@@ -75,7 +76,7 @@ pub(super) enum Work {
     /// No RM of this resource is here: a sibling may drive on.
     Offer(Text),
     /// It may be driven here, if no sibling has it.
-    Adopt,
+    Adopt(Claim),
 }
 
 impl Work {
@@ -263,7 +264,7 @@ impl Coordinator {
                 xid,
                 resource_id: resource_id.clone(),
             },
-            Work::Adopt => Operation::Adopt { xid },
+            Work::Adopt(_) => Operation::Adopt { xid },
         }
     }
 

@@ -84,6 +84,7 @@ impl Coordinator {
             let rest = (timeout + ONE_MS).saturating_sub(gone);
             now.instant.checked_add(rest)
         });
+        drive.since = self.share.offered_since(xid).unwrap_or(now.instant);
         drive.requester = requester.map(|(reply, asked)| Requester {
             timer: self.timers.insert(
                 reply.taken + self.config.answer_within,
@@ -147,12 +148,18 @@ impl Coordinator {
         let resource_id = branch.resource_id.clone();
         let client = &branch.client_id;
         let kind = branch.branch_type;
+        let unseen = self.config.shared.then_some(drive.since);
         let choice = self
             .roster
-            .choose(&resource_id, client, kind, now.instant, takeover);
+            .choose(&resource_id, client, kind, now.instant, takeover, unseen);
         let channel = match choice {
             Choice::Channel(channel) => channel,
-            Choice::NotBefore(at) => return self.unrouted(now, xid, step, Some(at)),
+            Choice::NotBefore(at) => {
+                // A sibling may have the client itself.
+                let unseen = self.config.shared && !self.roster.saw_leave(client);
+                drive.steps[step].unrouted = unseen;
+                return self.unrouted(now, xid, step, Some(at));
+            }
             Choice::Nobody => {
                 drive.steps[step].unrouted = true;
                 return self.unrouted(now, xid, step, None);

@@ -314,7 +314,7 @@ impl Coordinator {
             Work::Finish(_) => self.conclude_finish(now, xid, outcome, after),
             Work::ReleaseLocks => self.conclude_release(xid, &outcome),
             Work::Offer(resource_id) => self.conclude_offer(now, xid, &resource_id, outcome, after),
-            Work::Adopt => self.conclude_adopt(now, xid, outcome),
+            Work::Adopt(claim) => self.conclude_adopt(now, xid, claim, outcome),
         }
         None
     }

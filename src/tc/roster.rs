@@ -319,7 +319,8 @@ impl Roster {
         self.channels.get_mut(&channel).map(|c| &mut c.held)
     }
 
-    /// Whom to call for a branch of `branch_type` registered by `client_id` on `resource_id` (coordinator.md 5.2).
+    /// Whom to call for a branch of `branch_type` registered by `client_id` on `resource_id` (coordinator.md 5.2). A client
+    /// that was never seen here counts as gone since `unseen_since`, or since the start.
     pub(super) fn choose(
         &mut self,
         resource_id: &Text,
@@ -327,6 +328,7 @@ impl Roster {
         branch_type: BranchType,
         now: Instant,
         takeover: Duration,
+        unseen_since: Option<Instant>,
     ) -> Choice {
         if resource_id.is_empty() {
             return Choice::Nobody;
@@ -360,14 +362,21 @@ impl Roster {
                 if self.clients.contains_key(client_id) {
                     return Choice::Nobody;
                 }
-                let gone = self.departed_at.get(client_id);
-                let from = *gone.unwrap_or(&self.departed_floor) + takeover;
+                let floor = self.departed_floor;
+                let unseen = unseen_since.map_or(floor, |since| since.max(floor));
+                let gone = self.departed_at.get(client_id).copied();
+                let from = gone.unwrap_or(unseen) + takeover;
                 match resource.pick(same_application) {
                     Some(_) if now < from => Choice::NotBefore(from),
                     picked => any(picked),
                 }
             }
         }
+    }
+
+    /// Whether it is remembered when a client left.
+    pub(super) fn saw_leave(&self, client_id: &Text) -> bool {
+        self.departed_at.contains_key(client_id)
     }
 
     /// One connection for each resource with undo logs, to which old ones may be announced.

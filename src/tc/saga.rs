@@ -7,6 +7,7 @@ use super::coordinator::{Coordinator, Now};
 use super::global::Work;
 use super::outbox::Reply;
 use super::requests::reason;
+use super::shared::Claim;
 use super::store::{End, Global, Outcome, Seq};
 use crate::proto::message::GlobalReport;
 use crate::proto::status::GlobalStatus;
@@ -73,7 +74,7 @@ impl Coordinator {
             // A drive at work is left to it: the engine may report while it is being called.
             Wish::Set(_) if self.drive(xid).is_some() => {}
             // Nobody drives it, or a sibling does.
-            Wish::Set(_) if self.config.shared => self.adopt(now, xid),
+            Wish::Set(_) if self.config.shared => self.adopt(now, xid, Claim::Own),
             Wish::Set(_) => self.follow_engine(now, xid, global, after),
             Wish::Nothing if global.saga => {}
             Wish::Nothing => log::debug!("xid={xid} event=global_report_ignored: no SAGA"),
@@ -113,7 +114,7 @@ impl Coordinator {
                 let known = self.globals.get(xid).is_some_and(|e| e.status.is_some());
                 match decides || known || !self.config.shared {
                     true => self.follow_engine(now, xid, global, after),
-                    false => self.adopt(now, xid),
+                    false => self.adopt(now, xid, Claim::Own),
                 }
                 to
             }

@@ -6,7 +6,8 @@
 //! - Branches are called only while the store's lease lasts. What is due without it rests until the lease is told again.
 //! - A transaction whose driver is gone is adopted and driven on from what the store has.
 //! - A drive that needs a resource whose RMs are all connected elsewhere is offered, and adopted by whoever has one. Its
-//!   requester has been answered by then.
+//!   requester has been answered by then. The same goes for an XA branch whose client was never connected here: another
+//!   one of its application is called only when nobody had the client itself for the time of a takeover.
 //! - A coordinator that was taken for dead forgets everything it drove.
 //!
 //! What is remembered here of a transaction may be outdated at any time; no operation of the store relies on it.
@@ -39,6 +40,8 @@ pub(super) struct Share {
 /// A transaction on offer.
 #[derive(Debug)]
 struct Offer {
+    /// When this coordinator first heard of it.
+    since: Instant,
     /// When the store told of it last.
     told: Instant,
     /// It is not taken on before, unless an RM joins.
@@ -47,6 +50,15 @@ struct Offer {
     joins: u64,
     /// From then on it is taken on whoever is connected, since its retries may have gone on for too long.
     gives_up_at: Option<Instant>,
+}
+
+/// Why a transaction is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It is on offer, and the store tells so again.
+    Offered,
+    /// It is this coordinator's already, as far as it knows.
+    Own,
 }
 
 impl Share {
@@ -60,6 +72,11 @@ impl Share {
         if !self.resting.contains(xid) {
             self.resting.insert(xid.clone());
         }
+    }
+
+    /// When a transaction on offer was first heard of.
+    pub(super) fn offered_since(&self, xid: &Xid) -> Option<Instant> {
+        self.offers.get(xid).map(|offer| offer.since)
     }
 
     /// How many offers are remembered.
@@ -122,7 +139,7 @@ impl Coordinator {
             Some(entry) if entry.drive.is_some() => {}
             // A request may be deciding it right now, or have found it decided.
             Some(entry) if entry.busy && global.status != GlobalStatus::Begin => {
-                self.adopt(now, xid);
+                self.adopt(now, xid, Claim::Own);
             }
             Some(entry) if entry.status.is_some_and(|s| s != GlobalStatus::Begin) => {}
             Some(entry) if entry.deadline.is_some() && global.status == GlobalStatus::Begin => {}
@@ -134,8 +151,9 @@ impl Coordinator {
     fn offered(&mut self, now: Now, xid: &Xid, resource_id: &Text) {
         let known = self.globals.get(xid);
         let driven = known.is_some_and(|entry| entry.drive.is_some() || entry.adopting);
-        if !driven && self.share.may_drive(now) && self.suits(now, xid, resource_id) {
-            self.adopt(now, xid);
+        let may = !driven && !self.draining && self.share.may_drive(now);
+        if may && self.suits(now, xid, resource_id) {
+            self.adopt(now, xid, Claim::Offered);
         }
     }
 
@@ -155,6 +173,7 @@ impl Coordinator {
         ];
         if let (None, Some(limit)) = (joined, limits.into_iter().flatten().max()) {
             let offer = Offer {
+                since: now.instant,
                 told: now.instant,
                 not_before: now.instant,
                 joins: self.roster.joins(),
@@ -166,27 +185,38 @@ impl Coordinator {
     }
 
     /// Asks the store for a decided transaction, in turn.
-    pub(super) fn adopt(&mut self, now: Now, xid: &Xid) {
-        if self.globals.get(xid).is_some_and(|entry| entry.adopting) {
+    pub(super) fn adopt(&mut self, now: Now, xid: &Xid, claim: Claim) {
+        let known = self.globals.get(xid);
+        let asked = known.is_some_and(|e| e.adopting && claim == Claim::Offered);
+        if asked || known.is_some_and(|entry| entry.drive.is_some()) {
             return;
         }
-        self.enqueue(now, xid, Work::Adopt);
+        self.enqueue(now, xid, Work::Adopt(claim));
         if let Some(entry) = self.globals.get_mut(xid) {
             entry.adopting = true;
         }
     }
 
     /// The store was asked for a transaction.
-    pub(super) fn conclude_adopt(&mut self, now: Now, xid: &Xid, outcome: Outcome) {
+    pub(super) fn conclude_adopt(&mut self, now: Now, xid: &Xid, claim: Claim, outcome: Outcome) {
         let Some(entry) = self.globals.get_mut(xid) else {
             return;
         };
         entry.adopting = false;
-        if let Outcome::Decided(global) = outcome
-            && entry.drive.is_none()
-        {
-            self.share.offers.remove(xid);
-            self.take_on(now, &global, Resume::AtOnce);
+        if entry.drive.is_some() {
+            return;
+        }
+        match outcome {
+            Outcome::Decided(global) => {
+                self.take_on(now, &global, Resume::AtOnce);
+                self.share.offers.remove(xid);
+            }
+            // Nobody tells of it again.
+            Outcome::Failed(_) if claim == Claim::Own => {
+                let at = now.instant + self.config.retry_pause_max;
+                self.timers.insert(at, Timer::Adopt(xid.clone()));
+            }
+            _ => {}
         }
     }
 
@@ -230,6 +260,7 @@ impl Coordinator {
             return self.run(now, xid);
         }
         let offer = Offer {
+            since: drive.since,
             told: now.instant,
             // Rules, not the want of an RM, may be what stood in the way.
             not_before: match served {
@@ -283,7 +314,7 @@ impl Coordinator {
         self.pass_on(xid);
         if status.is_some() && known != GlobalStatus::Begin {
             // Whoever moved it need not be the one that is to drive it.
-            self.adopt(now, xid);
+            self.adopt(now, xid, Claim::Own);
         }
     }
 
@@ -299,7 +330,7 @@ impl Coordinator {
     /// A drive met a status that somebody else has set: it goes on from there, unless a sibling does.
     pub(super) fn drive_anew(&mut self, now: Now, xid: &Xid) {
         self.pass_on(xid);
-        self.adopt(now, xid);
+        self.adopt(now, xid, Claim::Own);
     }
 
     /// Siblings took this coordinator for dead: what it drove is theirs.
@@ -323,7 +354,7 @@ impl Coordinator {
             };
             entry
                 .waiting
-                .retain(|work| !matches!(work, Work::Timeout | Work::Adopt));
+                .retain(|work| !matches!(work, Work::Timeout | Work::Adopt(_)));
             entry.adopting = false;
             if !entry.busy {
                 self.globals.remove(&xid);

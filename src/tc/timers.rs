@@ -18,6 +18,8 @@ pub(super) enum Timer {
     Requester(Xid),
     /// Transactions that wait for a resource which came back go on.
     Woken,
+    /// A transaction that could not be taken on is asked for again.
+    Adopt(Xid),
     /// Drives that waited for the lease go on.
     Leased,
     /// Old tombstones go.

@@ -574,6 +574,9 @@ impl Checker {
             (Message::GlobalRollback(asked), Message::GlobalRollbackResponse(told)) => {
                 self.told_rollback(&asked.xid, told.global_status);
             }
+            // The store could not be asked: that is no status.
+            (Message::GlobalStatus(_), Message::GlobalStatusResponse(told))
+                if told.result != TxResult::Success => {}
             (Message::GlobalStatus(asked), Message::GlobalStatusResponse(told)) => {
                 self.told_status(&asked.xid, told.global_status, at);
             }

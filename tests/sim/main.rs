@@ -39,7 +39,7 @@ const SEEDS: u64 = 300;
 /// The same for the whole server, whose every turn is simulated.
 const SERVER_SEEDS: u64 = 40;
 /// The same for several coordinators.
-const FLEET_SEEDS: u64 = 100;
+const FLEET_SEEDS: u64 = 60;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)

@@ -304,6 +304,40 @@ fn a_transaction_adopted_during_a_request_is_driven_once_and_the_requester_answe
 }
 
 #[test]
+fn a_transaction_that_could_not_be_taken_on_is_asked_for_again() {
+    let (mut world, tm, _) = world("r");
+    let (xid, _) = world.sibling_begins(60_000, "r");
+    world.sibling_decides(&xid, Decision::Commit);
+    world.asleep = true;
+    // It is on offer first, then the one that offered it is gone.
+    world.offered(&xid, "r");
+    world.send(tm, Message::GlobalStatus(end(&xid)));
+    world.event(StoreEvent::Adopted(world.global(&xid)));
+    world.asleep = false;
+    world.failing = Some(|operation| matches!(operation, Operation::Adopt { .. }));
+    world.pump();
+    assert_eq!(world.adoptions(), 2);
+    world.assert_forgotten();
+    world.advance(secs(11));
+    assert_eq!(world.calls(), []);
+    world.failing = None;
+    world.advance(secs(11));
+    assert_eq!(world.reply_all().len(), 1);
+    world.assert_forgotten();
+}
+
+#[test]
+fn one_that_shuts_down_takes_no_offers() {
+    let (mut world, _, _) = world("r");
+    let (xid, _) = world.sibling_begins(60_000, "r");
+    world.sibling_decides(&xid, Decision::Commit);
+    let now = world.now();
+    world.coordinator.handle_drain(now);
+    world.offered(&xid, "r");
+    assert_eq!(world.adoptions(), 0);
+}
+
+#[test]
 fn an_undecided_transaction_adopted_during_a_request_has_a_deadline() {
     let (mut world, tm, _) = world("r");
     let (xid, _) = world.sibling_begins(5_000, "r");
@@ -525,6 +559,44 @@ fn an_rm_that_may_not_be_called_does_not_make_offers_go_in_circles() {
         "at once when the right one joins"
     );
     world.assert_forgotten();
+}
+
+#[test]
+fn an_xa_branch_goes_first_to_whom_its_client_is_connected() {
+    // Another process of the application serves the resource here; the client may be connected to a sibling.
+    for (ip, others) in [("10.0.0.9", true), ("10.0.0.2", false)] {
+        let (mut world, _, _) = world("r");
+        world.advance(secs(100));
+        let (xid, _) = world.sibling_begins(600_000, "none");
+        let branch = world.global(&xid).branches[0].branch_id;
+        let now_ms = world.now().wall_ms;
+        world.sibling(Operation::Register(crate::tc::store::NewBranch {
+            xid: parsed(&xid),
+            branch_id: crate::xid::BranchId(branch.0 + 1000),
+            branch_type: BranchType::Xa,
+            resource_id: "r".into(),
+            client_id: format!("app:{ip}:77").into(),
+            application_data: Text::new(),
+            lock_key: Text::new(),
+            now_ms,
+        }));
+        world.sibling_decides(&xid, Decision::Rollback);
+        world.sibling_ends(&xid, branch.0);
+        world.event(StoreEvent::Adopted(world.global(&xid)));
+        if others {
+            assert_eq!(world.calls(), []);
+            assert_eq!(world.offers(), ["r"]);
+            for _ in 0..9 {
+                world.offered(&xid, "r");
+                world.advance(secs(1));
+            }
+            assert_eq!(world.adoptions(), 0, "others have their chance");
+            world.advance(secs(2));
+            world.offered(&xid, "r");
+        }
+        assert_eq!(world.reply_all().len(), 1);
+        world.assert_forgotten();
+    }
 }
 
 #[test]
