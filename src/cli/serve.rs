@@ -163,7 +163,7 @@ fn tell_settings(settings: &Settings, serving: &Serving) {
             log::info!("{} = {value} ({source})", key.name);
         }
     }
-    log::info!("store: {:?}", serving.server.store);
+    log::info!("store: {}", serving.server.store);
 }
 
 /// A limit of the system that is met before ours is.

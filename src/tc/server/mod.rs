@@ -222,6 +222,18 @@ impl Server {
     }
 }
 
+/// Without a password.
+impl std::fmt::Display for StoreChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory, nothing survives the process"),
+            Self::Journal(dir) => write!(f, "journal in {}", dir.display()),
+            #[cfg(feature = "sql-store")]
+            Self::Sql(config) => write!(f, "database {}", config.url),
+        }
+    }
+}
+
 impl StoreChoice {
     /// A coordinator is known to its siblings by the address that its clients know.
     fn serve(&mut self, server: &ServerConfig) {

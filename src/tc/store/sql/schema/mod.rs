@@ -159,8 +159,10 @@ impl fmt::Display for Error {
         match self {
             Self::Database(text) => f.write_str(text),
             Self::Unfit(problems) => {
-                let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
-                f.write_str(&lines.join("; "))
+                f.write_str("a coordinator cannot work with what is there:")?;
+                problems
+                    .iter()
+                    .try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }
     }
