@@ -136,29 +136,7 @@ impl Clients {
                 resources,
             ));
         }
-        let mut unused = BTreeSet::new();
-        for server in 1..servers {
-            for process in 0..processes {
-                for role in [2 * process, 2 * process + 1] {
-                    let index = 2 * processes * server + role;
-                    links.push(links[role].twin(index));
-                }
-            }
-        }
-        if servers > 1 {
-            // Some RMs, and some whole processes, know some of the coordinators only.
-            let some = [0, 200, 500][env.rng.index(3)];
-            for process in 0..processes {
-                let sure = env.rng.index(servers);
-                for server in (0..servers).filter(|server| *server != sure) {
-                    let tm = 2 * processes * server + 2 * process;
-                    if env.rng.chance(some) {
-                        unused.insert(tm + 1);
-                        unused.extend(env.rng.chance(300).then_some(tm));
-                    }
-                }
-            }
-        }
+        let unused = twins(env, &mut links, processes, servers);
         let plans = (0..txs)
             .map(|_| Tx::plan(env, &links[..2 * processes]))
             .collect();
@@ -759,4 +737,35 @@ fn end_message(xid: &Text, commit: bool) -> Message {
         true => Message::GlobalCommit(end),
         false => Message::GlobalRollback(end),
     }
+}
+
+/// Adds the links to all coordinators but the first. Gives those that are never connected.
+fn twins(
+    env: &mut Env,
+    links: &mut Vec<Link>,
+    processes: usize,
+    servers: usize,
+) -> BTreeSet<usize> {
+    let mut unused = BTreeSet::new();
+    for server in 1..servers {
+        for role in 0..2 * processes {
+            links.push(links[role].twin(2 * processes * server + role));
+        }
+    }
+    if servers == 1 {
+        return unused;
+    }
+    // Some RMs, and some whole processes, know some of the coordinators only.
+    let some = [0, 200, 500][env.rng.index(3)];
+    for process in 0..processes {
+        let sure = env.rng.index(servers);
+        for server in (0..servers).filter(|server| *server != sure) {
+            let tm = 2 * processes * server + 2 * process;
+            if env.rng.chance(some) {
+                unused.insert(tm + 1);
+                unused.extend(env.rng.chance(300).then_some(tm));
+            }
+        }
+    }
+    unused
 }

@@ -21,7 +21,8 @@ use seamio::tc::store::{
 use seamio::tc::{ChannelId, Coordinator, CoordinatorConfig, Output};
 use seamio::xid::{IdGenerator, Xid};
 
-use crate::checker::{Checker, Counts};
+use crate::checker::Checker;
+use crate::counts::Counts;
 use crate::env::{Env, Event, MS, Micros, SECOND, StoreStep};
 use crate::host::{Peer, Site};
 use crate::shadow::contents;

@@ -15,6 +15,7 @@
 
 mod checker;
 mod clients;
+mod counts;
 mod env;
 mod fleet;
 mod host;
@@ -91,7 +92,7 @@ fn run_seeds(test: &str, options: Options, usual: u64) {
     let count = number("SEAMIO_SIM_SEEDS").unwrap_or(usual);
     let start = Instant::now();
     let (mut simulated, mut events, mut failures) = (0, 0, Vec::new());
-    let mut counts = checker::Counts::default();
+    let mut counts = counts::Counts::default();
     for seed in first..first + count {
         let ending = run(seed, options);
         simulated += ending.simulated;

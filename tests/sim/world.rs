@@ -5,8 +5,9 @@ use seamio::tc::CoordinatorConfig;
 use seamio::tc::server::ServerConfig;
 use seamio::tc::store::Store;
 
-use crate::checker::{Checker, Counts, Violation};
+use crate::checker::{Checker, Violation};
 use crate::clients::{Clients, Manners};
+use crate::counts::Counts;
 use crate::env::{Env, Event, MS, Micros, SECOND};
 use crate::fleet::{Fleet, FleetBug};
 use crate::host::{Host, HostBug, Peer, Site, Treatment};

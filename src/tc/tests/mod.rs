@@ -12,6 +12,7 @@ mod restarts;
 mod retries;
 mod sagas;
 mod shared;
+mod siblings;
 mod timeouts;
 
 use std::collections::VecDeque;
