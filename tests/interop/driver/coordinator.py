@@ -150,15 +150,18 @@ class Ours(Coordinator):
 
 
 class Java142(Coordinator):
-    """Seata 1.4.2 in file mode, its own defaults otherwise; WARN only, as its INFO lines cost it a good part of its time."""
+    """Seata 1.4.2 in file mode, or in db mode on the tables of `database`, its own defaults otherwise; WARN only, as its INFO
+    lines cost it a good part of its time."""
 
     name = "java-1.4.2"
     version = "1.4.2"
     exclude = ()
 
-    def __init__(self, directory, jvm=()):
+    def __init__(self, directory, jvm=(), database=None):
         super().__init__(directory)
         self.jvm = list(jvm)
+        self.database = database
+        self.mode = "db" if database else "file"
         self.libraries = places.WORK / f"coordinator-{self.version}"
 
     def prepare(self):
@@ -175,7 +178,20 @@ class Java142(Coordinator):
 
     def configure(self, conf):
         (conf / "registry.conf").write_text('registry { type = "file" }\nconfig { type = "file"\n file { name = "file.conf" } }\n')
-        (conf / "file.conf").write_text('store {\n mode = "file"\n file { dir = "sessionStore" }\n}\n')
+        if self.database is None:
+            (conf / "file.conf").write_text('store {\n mode = "file"\n file { dir = "sessionStore" }\n}\n')
+            return
+        (conf / "file.conf").write_text(f"""store {{
+ mode = "db"
+ db {{ datasource = "druid", dbType = "mysql", driverClassName = "com.mysql.cj.jdbc.Driver", url = "{self.jdbc_url()}"
+  user = "{self.database.user}", password = "{self.database.password}", minConn = 5, maxConn = 30, queryLimit = 100, maxWait = 5000
+  globalTable = "global_table", branchTable = "branch_table", lockTable = "lock_table" }}
+}}
+""")
+
+    def jdbc_url(self):
+        return (f"jdbc:mysql://{self.database.address}/{self.database.name}?rewriteBatchedStatements=true&useSSL=false"
+                "&allowPublicKeyRetrieval=true&characterEncoding=utf8")
 
     def java(self, *options):
         return ["java", *self.jvm, *OPEN_MODULES, f"-Duser.home={self.directory}", f"-Dlog.home={self.directory}/logs", *options]
@@ -183,11 +199,11 @@ class Java142(Coordinator):
     def command(self):
         conf = self.directory / "conf"
         return self.java(f"-Dlogback.configurationFile={conf}/quiet.xml", "-cp", f"{conf}:{self.libraries}/*",
-                         "io.seata.server.Server", "-h", "127.0.0.1", "-p", str(self.port), "-m", "file")
+                         "io.seata.server.Server", "-h", "127.0.0.1", "-p", str(self.port), "-m", self.mode)
 
 
 class Java200(Java142):
-    """Seata 2.0.0 in file mode: a Spring Boot application with an HTTP port beside the service port."""
+    """Seata 2.0.0, a Spring Boot application with an HTTP port beside the service port."""
 
     name = "java-2.0.0"
     version = "2.0.0"
@@ -195,6 +211,10 @@ class Java200(Java142):
 
     def configure(self, conf):
         http = free_port()
+        store = "mode: file\n    file: { dir: sessionStore }" if self.database is None else f"""mode: db
+    db: {{ datasource: druid, db-type: mysql, driver-class-name: com.mysql.cj.jdbc.Driver, url: "{self.jdbc_url()}",
+      user: {self.database.user}, password: {self.database.password}, min-conn: 5, max-conn: 30, query-limit: 1000, max-wait: 5000,
+      global-table: global_table, branch-table: branch_table, lock-table: lock_table, distributed-lock-table: distributed_lock }}"""
         (conf / "application.yml").write_text(f"""
 server: {{ port: {http} }}
 spring: {{ application: {{ name: seata-server }} }}
@@ -206,7 +226,8 @@ seata:
   config: {{ type: file }}
   registry: {{ type: file }}
   server: {{ service-port: {self.port} }}
-  store: {{ mode: file, file: {{ dir: sessionStore }} }}
+  store:
+    {store}
   security:
     secretKey: only-for-the-console-of-a-test
     tokenValidityInMilliseconds: 1800000
@@ -216,7 +237,7 @@ seata:
     def command(self):
         conf = self.directory / "conf"
         return self.java(f"-Dspring.config.location=file:{conf}/application.yml", "-cp", f"{conf}:{self.libraries}/*",
-                         "io.seata.server.ServerApplication", "-h", "127.0.0.1", "-p", str(self.port), "-m", "file")
+                         "io.seata.server.ServerApplication", "-h", "127.0.0.1", "-p", str(self.port), "-m", self.mode)
 
 
 QUIET = """<configuration>

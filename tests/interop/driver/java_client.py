@@ -24,12 +24,13 @@ def small_jvm(home):
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", f"-Duser.home={home}"]
 
 
-def configure(conf, port, more=""):
-    """The two files a client looks for: one coordinator, everything else as delivered but for `more`."""
+def configure(conf, *ports, more=""):
+    """The two files a client looks for: the coordinators, everything else as delivered but for `more`."""
     conf.mkdir(parents=True)
+    addresses = ";".join(f"127.0.0.1:{port}" for port in ports)
     (conf / "registry.conf").write_text('registry { type = "file" }\nconfig { type = "file"\n file { name = "file.conf" } }\n')
     (conf / "file.conf").write_text(
-        f'service {{\n vgroupMapping.interop_group = "default"\n default.grouplist = "127.0.0.1:{port}"\n}}\n{more}')
+        f'service {{\n vgroupMapping.interop_group = "default"\n default.grouplist = "{addresses}"\n}}\n{more}')
 
 
 class JavaBuild:

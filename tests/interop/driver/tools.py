@@ -1,5 +1,6 @@
 """The foreign tools the peers need: found, installed from Debian packages as root, or named as missing."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -29,9 +30,10 @@ def install(packages):
 
 
 def maven_dependencies(pom, into, defines=(), exclude=()):
-    """Copies the runtime dependencies of a pom into a directory, once: a finished copy is left as it is."""
+    """Copies the runtime dependencies of a pom into a directory, once: a finished copy of the same pom is left as it is."""
     done = into / ".complete"
-    if done.exists():
+    made_of = hashlib.sha256(repr((pom.read_bytes(), defines, exclude)).encode()).hexdigest()
+    if done.exists() and done.read_text() == made_of:
         return
     if into.exists():
         shutil.rmtree(into)
@@ -42,4 +44,4 @@ def maven_dependencies(pom, into, defines=(), exclude=()):
     outcome = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if outcome.returncode != 0:
         raise Missing(f"Maven could not resolve {pom}: {outcome.stdout[-1500:]}")
-    done.touch()
+    done.write_text(made_of)

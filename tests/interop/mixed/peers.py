@@ -4,70 +4,22 @@ An order is a line of fields separated by tabs; its answer is a line `re`, then 
 (`conflict`, `transaction`, `other`) and a text. A line `call` tells of a phase of a TCC action: phase, xid, branch, item, quantity.
 """
 
-import queue
 import subprocess
-import threading
 import time
 
 from driver import go_client, places
 from driver.java_client import JavaBuild, configure, small_jvm
+from driver.orders import Broken, Process, Refused
 
 HOME = places.INTEROP / "mixed"
-ORDER_SECONDS_MAX = 60
 # Every machine of these tests keeps its dates in this zone, so that a mistake with zones cannot hide. Connector/J takes it for
 # that of the database's sessions too, which therefore have to have it.
 ZONE = "Asia/Shanghai"
 SESSION = "sessionVariables=time_zone%3D%27%2B08%3A00%27"
 
 
-class Refused(Exception):
-    """The peer answered that it could not do it."""
-
-    def __init__(self, kind, text):
-        super().__init__(f"{kind}: {text}")
-        self.kind = kind
-
-
-class Broken(Exception):
-    """The peer is gone or does not answer."""
-
-
-class Process:
+class Peer(Process):
     """A running peer."""
-
-    def __init__(self, command, log, cwd):
-        self.calls = []
-        self.heard = threading.Condition()
-        self.answers = queue.Queue()
-        with open(log, "ab") as file:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, cwd=cwd, text=True,
-                                            encoding="utf-8", errors="replace")
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self):
-        for line in self.process.stdout:
-            word, *fields = line.rstrip("\n").split("\t")
-            if word == "re":
-                self.answers.put(fields)
-            elif word == "call":
-                with self.heard:
-                    self.calls.append(fields)
-                    self.heard.notify_all()
-        self.answers.put(["gone"])
-
-    def order(self, *fields):
-        try:
-            self.process.stdin.write("\t".join(fields) + "\n")
-            self.process.stdin.flush()
-            answer = self.answers.get(timeout=ORDER_SECONDS_MAX)
-        except (OSError, queue.Empty) as problem:
-            self.kill()
-            raise Broken(f"{fields[0]}: no answer ({problem!r})") from None
-        if answer[0] == "gone":
-            raise Broken(f"{fields[0]}: the process is gone, exit code {self.process.wait()}")
-        if answer[0] != "ok":
-            raise Refused(answer[1], f"{fields[0]} failed: {answer[2]}")
-        return answer[1] if len(answer) > 1 else ""
 
     def phases(self, xid):
         """The phases of TCC actions told so far for this transaction: (phase, item, quantity)."""
@@ -80,15 +32,6 @@ class Process:
             while sum(1 for call in self.calls if call[1] == xid) < count and time.monotonic() < end:
                 self.heard.wait(end - time.monotonic())
         return self.phases(xid)
-
-    def alive(self):
-        return self.process.poll() is None
-
-    def kill(self):
-        """kill -9; returns when it is gone."""
-        if self.alive():
-            self.process.kill()
-        self.process.wait()
 
 
 class Kind:
@@ -103,7 +46,7 @@ class Kind:
     def start(self, scene):
         """Starts a process, which connects and offers its action and all databases of the scene."""
         self.starts += 1
-        process = Process(self.command(scene, scene.directory / f"{self.name}-{self.starts}"), scene.directory / f"{self.name}.log",
+        process = Peer(self.command(scene, scene.directory / f"{self.name}-{self.starts}"), scene.directory / f"{self.name}.log",
                           scene.directory)
         try:
             process.order("start", self.application)
@@ -152,7 +95,7 @@ class Java(Kind):
 
     def command(self, scene, directory):
         conf = directory / "conf"
-        configure(conf, scene.coordinator.port, "client { rm { lock { retryInterval = 10\n retryTimes = 5 } } }\n")
+        configure(conf, scene.coordinator.port, more="client { rm { lock { retryInterval = 10\n retryTimes = 5 } } }\n")
         return ["java", *small_jvm(directory), f"-Duser.timezone={ZONE}", "-cp", self.made.classpath(conf), "mixed.Peer"]
 
     def open(self, process, database):

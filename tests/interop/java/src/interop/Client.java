@@ -31,8 +31,12 @@ final class Client {
 
     /** Connects the TM; the RM connects with the first resource, or now when one was prepared. */
     void start() {
-        TMClient.init(application, GROUP);
+        startTransactionManager();
         startResourceManager();
+    }
+
+    void startTransactionManager() {
+        TMClient.init(application, GROUP);
         manager = TransactionManagerHolder.get();
     }
 

@@ -9,7 +9,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 
 /**
- * A process of an application that is there to be killed: it obeys lines on standard input, answers each with a line
+ * A process of an application that a test drives from outside, and may kill: it obeys lines on standard input, answers each with a line
  * starting "re", and tells of each phase-two call with a line starting "call". Fields are separated by tabs.
  */
 final class Member {
@@ -60,6 +60,19 @@ final class Member {
             case "answer":
                 client.journal.answer(order[1], BranchStatus.valueOf(order[2]));
                 return "ok";
+            case "manage":
+                client.startTransactionManager();
+                return "ok";
+            case "begin":
+                return "ok\t" + client.begin(order[1], Integer.parseInt(order[2]));
+            case "commit":
+                return "ok\t" + client.commit(order[1]);
+            case "rollback":
+                return "ok\t" + client.rollback(order[1]);
+            case "status":
+                return "ok\t" + client.status(order[1]);
+            case "lockable":
+                return "ok\t" + client.lockable(order[1], order[2], order[3]);
             default:
                 return "error\t\tunknown order " + order[0];
         }
