@@ -75,8 +75,11 @@ class Beside:
         self.judge.play(f"repeated/{way}", lambda: self.repeated(x, y))
         self.judge.play(f"race/{way}", lambda: self.race(x, y))
         self.judge.play(f"timeout/{way}", lambda: self.timeout(x))
+        guest = y.guest("beside-there", *((kind, f"there-{kind}") for kind in (AT, TCC)))
+        self.past.append(guest)
         for kind in (AT, TCC):
-            self.judge.play(f"application-only-there/{kind}/{way}", lambda k=kind: self.application_only_there(x, y, k))
+            self.judge.play(f"application-only-there/{kind}/{way}", lambda k=kind: self.application_only_there(x, guest, k))
+        guest.kill()
 
     def row(self):
         """A row nobody had before."""
@@ -186,13 +189,10 @@ class Beside:
         branch = self.branch(x, AT, xid, row)
         self.carried_out(xid, "rollback", [branch])
 
-    def application_only_there(self, x, y, kind):
+    def application_only_there(self, x, guest, kind):
         """The application that can carry it out knows only the side that did not decide."""
-        resource = f"there-{kind}-{y.name}"
-        guest = y.guest(f"there-{kind}", (kind, resource))
-        self.past.append(guest)
         xid = x.member.begin()
-        branch = guest.register(kind, resource, xid, self.row() if kind == AT else "")
+        branch = guest.register(kind, f"there-{kind}", xid, self.row() if kind == AT else "")
         self.decide(x, xid, "commit", ["Committed", "CommitRetrying"])
         self.carried_out(xid, "commit", [branch])
 
@@ -201,39 +201,37 @@ class Beside:
     def killed(self, x, y):
         """x dies with transactions in every state; their applications come back at y, which has to finish them."""
         way = f"{x.name}-killed"
-        names = [f"{name}/{kind}/{way}" for kind in (AT, TCC) for name in ("away-commit", "away-rollback")]
-        names += [f"{name}/{way}" for name in ("timeout-dead", "undecided-commit", "undecided-rollback")]
-        states = {}
-        for name in names:
-            self.judge.play(f"{name}/prepared", lambda n=name: states.update({n: self.prepared(x, n)}))
-        if not states:
-            return
+        away = {f"{name}/{kind}/{way}": (kind, f"{name}-{kind}-{x.name}") for kind in (AT, TCC) for name in ("away-commit", "away-rollback")}
+        names = [*away, *(f"{name}/{way}" for name in ("timeout-dead", "undecided-commit", "undecided-rollback"))]
+        guest = x.guest("beside-away", *away.values())
+        left = {name: self.left_at(x, guest, name, away.get(name)) for name in names}
+        guest.kill()
+        for name, (kind, _) in away.items():
+            self.judge.prepare(f"{name}/decided", lambda n=name, k=kind: self.decided_away(x, n, k, left[n][0]))
         x.coordinator.kill()
         if x.running:
             self.past.append(x.running)
-        for name, state in states.items():
-            self.judge.play(name, lambda n=name, s=state: self.finished(y, n, *s))
+        self.past.append(y.guest("beside-away", *away.values()))
+        for name in names:
+            self.judge.play(name, lambda n=name: self.finished(y, n, *left[n]))
+        self.past[-1].kill()
         x.coordinator.start()
 
-    def prepared(self, x, name):
-        word, *kinds = name.split("/")
-        kind = kinds[0] if kinds[0] in (AT, TCC) else AT
-        timeout_ms = 4_000 if word == "timeout-dead" else 60_000
+    def left_at(self, x, guest, name, resource):
+        timeout_ms = 4_000 if name.startswith("timeout-dead") else 60_000
         xid, row = x.member.begin(timeout_ms), self.row()
-        if not word.startswith("away"):
-            return xid, row, None, self.branch(x, kind, xid, row)
-        application = f"{word}-{kind}-{x.name}"
-        gone = x.guest(application, (kind, application))
-        branch = gone.register(kind, application, xid, row if kind == AT else "")
-        gone.kill()
-        expected = {"away-commit": ["Committed"] if kind == AT else ["CommitRetrying"], "away-rollback": ["RollbackRetrying"]}[word]
-        self.decide(x, xid, word.removeprefix("away-"), expected)
-        return xid, row, (kind, application), branch
+        if resource is None:
+            return xid, row, self.branch(x, AT, xid, row)
+        return xid, row, guest.register(*resource, xid, row if resource[0] == AT else "")
 
-    def finished(self, y, name, xid, row, resource, branch):
+    def decided_away(self, x, name, kind, xid):
+        if "rollback" in name:
+            self.decide(x, xid, "rollback", ["RollbackRetrying"])
+        else:
+            self.decide(x, xid, "commit", ["Committed"] if kind == AT else ["CommitRetrying"])
+
+    def finished(self, y, name, xid, row, branch):
         word = name.split("/")[0]
-        if resource:
-            self.past.append(y.guest(resource[1], resource))
         if word.startswith("undecided"):
             equal(False, y.member.free(ROWS, row), "the row of the undecided transaction is free")
             self.decide(y, xid, word.removeprefix("undecided-"))

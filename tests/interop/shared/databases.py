@@ -1,10 +1,13 @@
 """Database servers that belong to one run, so that they may be killed, and the coordinators' tables on them."""
 
+import contextlib
 import importlib.machinery
 import importlib.util
 import json
 import os
+import signal
 import subprocess
+from pathlib import Path
 
 from driver import coordinator, places, tools
 
@@ -45,6 +48,13 @@ class Own:
             raise RuntimeError(str(problem)) from None
         self.state_file.write_text(json.dumps({"pid": self.process.pid, "url": self.url(self.port)}))
 
+    def kill(self):
+        """kill -9 of the server and of every process of it."""
+        for pid in [self.process.pid, *children(self.process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
     def close(self):
         """Stops it and removes its data."""
         self.down()
@@ -52,6 +62,16 @@ class Own:
     def schema(self, name, *scripts):
         """An empty database with what the scripts make in it."""
         return self.schemas(self, name, scripts)
+
+
+def children(pid):
+    """PostgreSQL serves each connection with a process; one that lives on keeps the next server from starting."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text(errors="replace").rsplit(")", 1)[1].split()[1] == str(pid):
+                found.append(int(stat.parent.name))
+    return found
 
 
 class Schema:
@@ -81,9 +101,6 @@ class Schema:
     def present(self):
         """The names of the tables."""
         return {row[0] for row in self.run(f"SELECT table_name FROM information_schema.tables WHERE table_schema = {self.here};")}
-
-    def wait_until_it_answers(self):
-        self.run("SELECT 1;")
 
 
 class MariaDbSchema(Schema):

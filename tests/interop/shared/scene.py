@@ -58,7 +58,11 @@ class Judge:
         self.part = part
         self.only = only
 
-    def play(self, name, body):
+    def prepare(self, name, body):
+        """What comes before a scenario: a line only when it fails."""
+        return self.play(name, body, told_when_passed=False)
+
+    def play(self, name, body, told_when_passed=True):
         """Whether it passed, or None when it was not asked for."""
         if not re.search(self.only, f"{self.part}/{name}"):
             return None
@@ -70,7 +74,8 @@ class Judge:
             problem = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")
         took = f"{round((time.monotonic() - began) * 1000)} ms"
         words = [took, problem or told]
-        self.tally.result(self.part, name, problem is None, ": ".join(word for word in words if word))
+        if problem or told_when_passed:
+            self.tally.result(self.part, name, problem is None, ": ".join(word for word in words if word))
         return problem is None
 
 

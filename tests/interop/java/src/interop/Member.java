@@ -69,6 +69,9 @@ final class Member {
                 return "ok\t" + client.commit(order[1]);
             case "rollback":
                 return "ok\t" + client.rollback(order[1]);
+            case "later":
+                later(order[1].equals("commit"), order[2]);
+                return "ok";
             case "status":
                 return "ok\t" + client.status(order[1]);
             case "lockable":
@@ -76,6 +79,19 @@ final class Member {
             default:
                 return "error\t\tunknown order " + order[0];
         }
+    }
+
+    /** Asks for a decision whose answer nobody waits for. */
+    private void later(boolean commit, String xid) {
+        Thread thread = new Thread(() -> {
+            try {
+                System.err.println("told later: " + (commit ? client.commit(xid) : client.rollback(xid)));
+            } catch (TransactionException | RuntimeException e) {
+                System.err.println("told later: " + e);
+            }
+        }, "later");
+        thread.setDaemon(true);
+        thread.start();
     }
 
     private void tellCall(PhaseTwoCall call) {
