@@ -8,9 +8,10 @@ import socket
 import subprocess
 import time
 
-from . import places, tools
+from . import places, schemas, tools
 
 OPEN_MODULES = ["--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.nio=ALL-UNNAMED"]
+SCHEMA_SECONDS_MAX = 120
 
 
 def free_port():
@@ -122,7 +123,7 @@ class Coordinator:
 
 
 class Ours(Coordinator):
-    """`seamio serve` with its journal."""
+    """`seamio serve` with its journal, or another store: a word it knows, or the URL of a database."""
 
     name = "ours"
 
@@ -138,6 +139,13 @@ class Ours(Coordinator):
         if not os.access(self.binary, os.X_OK):
             raise tools.Missing(f"{self.binary} is not there: cargo build")
 
+    def apply_schema(self):
+        """Its tables, as an operator makes them, in the database that is its store."""
+        done = subprocess.run([str(self.binary), "schema", "apply", self.store], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=SCHEMA_SECONDS_MAX)
+        if done.returncode != 0:
+            raise RuntimeError(f"seamio schema apply ended with {done.returncode}: {done.stdout.strip()}")
+
     def command(self):
         command = [str(self.binary), "serve", "--host", "127.0.0.1", "--port", str(self.port),
                    "--advertise", f"127.0.0.1:{self.port}", "--store", self.store, "--data", str(self.directory / "data")]
@@ -147,6 +155,20 @@ class Ours(Coordinator):
 
     def environment(self):
         return {**os.environ, **self.more_environment}
+
+
+class OursOnDatabase(Ours):
+    """`seamio serve` on a database of its own, on the server of this URL."""
+
+    def __init__(self, directory, binary, server_url, database, workers=None):
+        super().__init__(directory, binary, server_url, workers)
+        self.server_url = server_url
+        self.database = database
+
+    def wipe(self):
+        super().wipe()
+        self.store = schemas.afresh(self.server_url, self.database).url()
+        self.apply_schema()
 
 
 class Java142(Coordinator):

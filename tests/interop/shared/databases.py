@@ -9,9 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from driver import coordinator, places, tools
-
-SECONDS_MAX = 60
+from driver import coordinator, places, schemas, tools
 
 
 def load_runner():
@@ -61,7 +59,7 @@ class Own:
 
     def schema(self, name, *scripts):
         """An empty database with what the scripts make in it."""
-        return self.schemas(self, name, scripts)
+        return schemas.afresh(self.url(self.port), name, *scripts)
 
 
 def children(pid):
@@ -74,69 +72,12 @@ def children(pid):
     return found
 
 
-class Schema:
-    """One database. What stands in it is read with the server's own command line client, so that no coordinator judges itself."""
-
-    def __init__(self, server, name, scripts):
-        self.address = f"127.0.0.1:{server.port}"
-        self.port = server.port
-        self.name = ""
-        for statement in self.afresh(name):
-            self.run(statement)
-        self.name = name
-        for script in scripts:
-            self.run(script)
-
-    def run(self, sql):
-        """Runs statements; answers with the rows, each a tuple of texts."""
-        done = subprocess.run(self.command(), input=sql, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              env={**os.environ, "MYSQL_PWD": self.password}, timeout=SECONDS_MAX)
-        if done.returncode != 0:
-            raise RuntimeError(f"{self.kind} refused {sql!r}: {done.stderr.strip()}")
-        return [tuple(line.split(self.separator)) for line in done.stdout.splitlines()]
-
-    def count(self, table, condition="1 = 1"):
-        return int(self.run(f"SELECT count(*) FROM {table} WHERE {condition};")[0][0])
-
-    def present(self):
-        """The names of the tables."""
-        return {row[0] for row in self.run(f"SELECT table_name FROM information_schema.tables WHERE table_schema = {self.here};")}
-
-
-class MariaDbSchema(Schema):
-    kind, separator, user, password, here = "mariadb", "\t", "seamio", "seamio", "database()"
-
-    def afresh(self, name):
-        return [f"DROP DATABASE IF EXISTS {name};", f"CREATE DATABASE {name} CHARACTER SET utf8mb4;"]
-
-    def command(self):
-        return ["mariadb", "--no-defaults", "-h127.0.0.1", f"-P{self.port}", f"-u{self.user}", "--batch", "--skip-column-names",
-                "--default-character-set=utf8mb4", self.name]
-
-    def url(self):
-        return f"mysql://{self.user}:{self.password}@{self.address}/{self.name}"
-
-
-class PostgresSchema(Schema):
-    kind, separator, user, password, here = "postgresql", "|", "seamio", "", "current_schema()"
-
-    def afresh(self, name):
-        return [f"DROP DATABASE IF EXISTS {name};", f"CREATE DATABASE {name};"]
-
-    def command(self):
-        return ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", self.name or "postgres", "-AtqX", "-v",
-                "ON_ERROR_STOP=1"]
-
-    def url(self):
-        return f"postgres://{self.user}@{self.address}/{self.name}"
-
-
 class OwnMariaDb(Own, RUNNER.MariaDb):
-    name, schemas = "mariadb-shared", MariaDbSchema
+    name = "mariadb-shared"
 
 
 class OwnPostgres(Own, RUNNER.PostgreSql):
-    name, schemas = "postgresql-shared", PostgresSchema
+    name = "postgresql-shared"
 
 
 KINDS = {"mariadb": OwnMariaDb, "postgresql": OwnPostgres}

@@ -1,7 +1,6 @@
 """What all parts share: the places of a run, our coordinators on a database, and the rows a transaction still has."""
 
 import re
-import subprocess
 import time
 
 from driver import coordinator, tools
@@ -12,14 +11,6 @@ from driver.orders import Broken, Refused
 ENDED = {9, 11, 13}
 ENDED_BY_JAVA = ENDED | {2, 4}
 JAVA = {"java-1.4.2": coordinator.Java142, "java-2.0.0": coordinator.Java200}
-
-
-def apply_schema(binary, schema):
-    """`seamio schema apply`, as an operator runs it."""
-    done = subprocess.run([str(binary), "schema", "apply", schema.url()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=120)
-    if done.returncode != 0:
-        raise RuntimeError(f"seamio schema apply ended with {done.returncode}: {done.stdout.strip()}")
 
 
 class Run:
@@ -35,12 +26,13 @@ class Run:
         """A coordinator on the tables of the schema; ours after `seamio schema apply`. What follows the kind only tells two apart."""
         directory = self.directory / name
         if name.startswith("ours"):
-            apply_schema(self.options.binary, schema)
             made = coordinator.Ours(directory, self.options.binary, schema.url())
         else:
             made = JAVA[name[:len("java-x.y.z")]](directory, jvm=["-Xmx512m"], database=schema)
         made.prepare()
         made.wipe()
+        if name.startswith("ours"):
+            made.apply_schema()
         self.coordinators.append(made)
         return made
 

@@ -22,8 +22,9 @@ CALLED = (*IN_CALL, "rollback-failed")
 class Left:
     """A transaction that a coordinator left behind."""
 
-    def __init__(self, xid, branch, row, resource):
-        self.xid, self.branch, self.row, self.resource = xid, branch, row, resource
+    def __init__(self, application, resource, row):
+        self.application, self.resource, self.row = application, resource, row
+        self.xid = self.branch = None
 
 
 class Takeover:
@@ -44,21 +45,19 @@ class Takeover:
             coordinator = self.run.coordinator(name, self.schema)
             coordinator.start()
             application = self.member(coordinator, "takeover-app", (AT, SHOP), (TCC, "takeover"))
-            if left:
-                self.guest(coordinator, *left.values())
+            self.guests(coordinator, left.values())
             for state, transaction in left.items():
                 self.judge.play(f"{state}/{before}-to-{name}",
                                 lambda s=state, t=transaction: self.finished(coordinator, application, s, t))
             self.judge.play(f"new-work/{name}", lambda: self.new_work(application))
             left, before = {}, name
             if index < 2:
-                left = self.leave(coordinator, application, name)
-                left = {state: left[state] for state in left if self.is_expected(state, index)}
+                left = self.leave(coordinator, application, name, [state for state in STATES if self.is_expected(state, index)])
             self.stop(coordinator, application)
         self.judge.play("nothing-left", self.nothing_left)
 
     def is_expected(self, state, index):
-        """Whether the next coordinator has to finish it while we look."""
+        """Whether this coordinator can leave it so, and the next one has to finish it while we look."""
         if state in IN_CALL and self.names[index + 1].startswith("java"):
             return self.run.options.full
         # 1.4.2 forgets what it could not roll back, and its locks.
@@ -82,28 +81,33 @@ class Takeover:
     def calls(self, xid):
         return [call for member in self.members for call in member.heard_of(xid)]
 
-    def guest(self, coordinator, *transactions):
-        """A process of another application that serves the resources these name."""
-        return self.member(coordinator, "takeover-guest", *(one.resource for one in transactions if one.resource))
+    def guests(self, coordinator, transactions):
+        """For each other application among these a process that serves its resources."""
+        served = {}
+        for one in transactions:
+            if one.application:
+                served.setdefault(one.application, []).append(one.resource)
+        return {application: self.member(coordinator, application, *resources) for application, resources in served.items()}
 
-    def leave(self, coordinator, application, name):
-        """Brings new transactions into every state; answers with those it could."""
+    def leave(self, coordinator, application, name, states):
+        """Brings new transactions into these states; answers with those it could."""
         left = {}
-        for state, (kind, _) in STATES.items():
+        for state in states:
             self.number += 1
-            resource = (kind, f"{state}-{self.number}") if state in AWAY + CALLED else None
-            left[state] = Left(None, None, f"item:{self.number}" if kind == AT else "", resource)
-        away = self.guest(coordinator, *(left[state] for state in AWAY))
-        called = self.guest(coordinator, *(left[state] for state in CALLED))
+            kind = STATES[state][0]
+            guest = "away" if state in AWAY else "called" if state in CALLED else None
+            resource = (kind, f"{state}-{self.number}") if guest else (kind, SHOP if kind == AT else "takeover")
+            left[state] = Left(guest and f"{guest}-of-{name}", resource, f"item:{self.number}" if kind == AT else "")
+        guests = self.guests(coordinator, left.values())
         for state, one in left.items():
             timeout_ms = {"deadline": 12_000, "timed-out-away": 1_000}.get(state, 600_000)
-            owner = away if state in AWAY else called if state in CALLED else application
+            owner = guests[one.application] if one.application else application
             one.xid = application.begin(timeout_ms)
-            one.branch = owner.register(*(one.resource or (STATES[state][0], SHOP if one.row else "takeover")), one.xid, one.row)
-        away.kill()
+            one.branch = owner.register(*one.resource, one.xid, one.row)
+        guests[f"away-of-{name}"].kill()
         for state, one in left.items():
             bring = getattr(self, "bring_" + state.replace("-", "_"), None)
-            if bring and self.judge.prepare(f"{state}/{name}-leaves", lambda b=bring, o=one: b(application, called, o)) is not True:
+            if bring and self.judge.prepare(f"{state}/{name}-leaves", lambda b=bring, o=one: b(application, guests[f"called-of-{name}"], o)) is not True:
                 one.xid = None
         return {state: one for state, one in left.items() if one.xid}
 
