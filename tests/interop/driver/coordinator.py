@@ -43,6 +43,8 @@ class Coordinator:
     """One coordinator process on 127.0.0.1. Subclasses give the command; the store lives in `directory`."""
 
     name = ""
+    # A Java coordinator may take this long to start where much else runs.
+    start_seconds_max = 300
 
     def __init__(self, directory):
         self.directory = directory
@@ -64,7 +66,7 @@ class Coordinator:
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
 
-    def start(self, seconds_max=120):
+    def start(self):
         """Starts on whatever the store holds; returns when connections are accepted."""
         log = open(self.directory / "out.log", "ab")
         began = time.monotonic()
@@ -74,7 +76,7 @@ class Coordinator:
         while not accepts(self.port):
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode}: {self.last_words()}")
-            if time.monotonic() - began > seconds_max:
+            if time.monotonic() - began > self.start_seconds_max:
                 self.kill()
                 raise RuntimeError(f"{self.name} does not accept connections: {self.last_words()}")
             time.sleep(0.005)

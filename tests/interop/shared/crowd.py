@@ -1,6 +1,7 @@
 """Three of our coordinators on one database, under load of real clients, while one after the other is killed, or the database is."""
 
 import random
+import signal
 import time
 
 from account import Account
@@ -8,6 +9,8 @@ from scene import await_nothing_left, eventually
 
 # Clients look for lost connections every ten seconds, from their first minute on, and wait 30 s for an answer that will not come.
 HEALED_SECONDS_MAX = 120
+# More than the life of a lease.
+AWAY_SECONDS = 12
 
 
 class Crowd:
@@ -30,7 +33,7 @@ class Crowd:
         self.heal()
         self.judge_all()
 
-    def start(self, threads=24, rows=400):
+    def start(self, threads=32, rows=400):
         for coordinator in self.coordinators:
             coordinator.start()
         ports = [coordinator.port for coordinator in self.coordinators]
@@ -72,31 +75,54 @@ class Crowd:
             raise AssertionError(f"only {told} decisions were told: {self.account.summary()}; {self.account.first_errors}")
         return self.account.summary()
 
-    def kill_one(self, index, down_seconds):
-        """kill -9 of one coordinator, and after a while its start on the same database."""
-        coordinator = self.coordinators[index]
-        self.say(f"kill -9 of coordinator {'abc'[index]}")
+    def live(self, index):
+        return self.coordinators[index], "abc"[index]
+
+    # What is done to coordinators. Each returns when the coordinator is there again.
+
+    def kill(self, index, dice):
+        """kill -9, and its start on the same database before its lease is over, or just then."""
+        coordinator, letter = self.live(index)
+        self.say(f"kill -9 of coordinator {letter}")
         coordinator.kill()
-        time.sleep(down_seconds)
+        time.sleep(dice.uniform(0.5, 2.5))
         coordinator.start()
-        self.say(f"coordinator {'abc'[index]} is back")
+        self.say(f"coordinator {letter} is back")
+
+    def lose(self, index, _dice):
+        """kill -9, and it stays away beyond its lease: siblings take over what it drove."""
+        coordinator, letter = self.live(index)
+        self.say(f"kill -9 of coordinator {letter}, which stays away for {AWAY_SECONDS} s")
+        coordinator.kill()
+        time.sleep(AWAY_SECONDS)
+        coordinator.start()
+        self.say(f"coordinator {letter} is back")
+
+    def pause(self, index, _dice):
+        """Stopped in its tracks beyond its lease and let go again: it must not go on where it was."""
+        coordinator, letter = self.live(index)
+        self.say(f"coordinator {letter} stands still for {AWAY_SECONDS} s")
+        coordinator.process.send_signal(signal.SIGSTOP)
+        time.sleep(AWAY_SECONDS)
+        coordinator.process.send_signal(signal.SIGCONT)
+        self.say(f"coordinator {letter} goes on")
 
 
-def kill_coordinators(seconds, period=4.0, down=(0.5, 2.5), seed=1):
-    """Rounds for `seconds`: one after the other dies, in turn, for a short while or a longer one."""
+def trouble_coordinators(seconds, pause=1.5, seed=1):
+    """Rounds for `seconds`, and at least once each: the coordinators in turn are killed, killed, lost, and paused."""
     def rounds(crowd):
         dice = random.Random(seed)
         end = time.monotonic() + seconds
+        kinds = [crowd.kill, crowd.kill, crowd.lose, crowd.pause]
         turn = 0
-        while time.monotonic() < end:
-            began = time.monotonic()
-            crowd.kill_one(turn % len(crowd.coordinators), dice.uniform(*down))
+        while turn < len(kinds) or time.monotonic() < end:
+            kinds[turn % len(kinds)](turn % len(crowd.coordinators), dice)
             turn += 1
-            time.sleep(max(0.0, period - (time.monotonic() - began)))
+            time.sleep(pause)
     return rounds
 
 
-def kill_database(seconds, period=10.0, down=2.0):
+def kill_database(seconds, period=8.0, down=2.0):
     """Rounds for `seconds`: the database server dies and is started again on its data."""
     def rounds(crowd):
         end = time.monotonic() + seconds

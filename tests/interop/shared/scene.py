@@ -89,13 +89,14 @@ def await_end(schema, xid, seconds_max=30, left_over=ENDED_BY_JAVA):
         time.sleep(0.1)
 
 
-def await_nothing_left(schema, seconds_max, but=()):
-    """Returns when no lock and no branch is left, and no global row but those in one of the statuses `but`."""
+def await_nothing_left(schema, seconds_max, but=(), but_xids=()):
+    """Returns when no lock and no branch is left, and no global row but those in one of the statuses `but`; without those of `but_xids`."""
     own = sorted({"seamio_decision", "seamio_share"} & schema.present())
     end = time.monotonic() + seconds_max
-    condition = f"status NOT IN ({', '.join(map(str, but))})" if but else "1 = 1"
+    others = f"xid NOT IN ({', '.join(repr(xid) for xid in but_xids)})" if but_xids else "1 = 1"
+    condition = others + (f" AND status NOT IN ({', '.join(map(str, but))})" if but else "")
     while True:
-        left = {table: schema.count(table) for table in ("branch_table", "lock_table", *own)}
+        left = {table: schema.count(table, others) for table in ("branch_table", "lock_table", *own)}
         left["global_table"] = schema.count("global_table", condition)
         left = {table: rows for table, rows in left.items() if rows}
         if not left:

@@ -32,36 +32,40 @@ class Takeover:
         self.run = run
         self.judge = judge
         self.java = java
-        self.names = (f"{java}-a", ours if ours == "ours" else f"{ours}-b", f"{java}-c")
+        self.names = (f"{java}-a", "ours" if ours == "ours" else f"{ours}-b", f"{java}-c",
+                      "ours-again" if ours == "ours" else f"{ours}-d")
         self.schema = server.schema("takeover_" + java.translate({ord("."): None, ord("-"): None}), java_tables.tables(java.removeprefix("java-")))
         self.members = []
         self.number = 0
 
     def play(self):
-        """Java, then ours, then Java again, on the same tables; each leaves transactions to the next."""
+        """Java, then ours, Java again and ours again, on the same tables; each leaves transactions to the next."""
         left, before = {}, None
         for index, name in enumerate(self.names):
-            # Ours asks for its tables only now: until here they are as Java made them.
+            # Ours asks for its tables only now: the first time they are as Java made them.
             coordinator = self.run.coordinator(name, self.schema)
             coordinator.start()
             application = self.member(coordinator, "takeover-app", (AT, SHOP), (TCC, "takeover"))
-            self.guests(coordinator, left.values())
-            for state, transaction in left.items():
-                self.judge.play(f"{state}/{before}-to-{name}",
-                                lambda s=state, t=transaction: self.finished(coordinator, application, s, t))
+            now = {state: one for state, one in left.items() if self.is_taken_up(state, name)}
+            self.guests(coordinator, now.values())
+            for state, one in now.items():
+                self.judge.play(f"{state}/{before}-to-{name}", lambda s=state, o=one: self.finished(coordinator, application, s, o))
             self.judge.play(f"new-work/{name}", lambda: self.new_work(application))
-            left, before = {}, name
+            left = {state: one for state, one in left.items() if state not in now}
             if index < 2:
-                left = self.leave(coordinator, application, name, [state for state in STATES if self.is_expected(state, index)])
-            self.stop(coordinator, application)
-        self.judge.play("nothing-left", self.nothing_left)
+                left, before = self.leave(coordinator, application, name, self.states_between(name, self.names[index + 1])), name
+            if index < 3:
+                self.stop(coordinator, application)
+        self.judge.play("nothing-left", lambda: self.nothing_left(left))
 
-    def is_expected(self, state, index):
-        """Whether this coordinator can leave it so, and the next one has to finish it while we look."""
-        if state in IN_CALL and self.names[index + 1].startswith("java"):
-            return self.run.options.full
-        # 1.4.2 forgets what it could not roll back, and its locks.
-        return not (state == "rollback-failed" and "1.4.2" in self.names[index] + self.names[index + 1])
+    def is_taken_up(self, state, name):
+        """Whether the coordinator finishes it while we look."""
+        return state not in IN_CALL or name.startswith("ours") or self.run.options.full
+
+    @staticmethod
+    def states_between(name, following):
+        """Those in which a coordinator can leave a transaction to the next: 1.4.2 forgets what it could not roll back, and its locks."""
+        return [state for state in STATES if not (state == "rollback-failed" and "1.4.2" in name + following)]
 
     def stop(self, coordinator, application):
         """1.4.2 is stopped as an operator does it, 2.0.0 dies; its applications end too, and come back with the next one."""
@@ -107,7 +111,7 @@ class Takeover:
         guests[f"away-of-{name}"].kill()
         for state, one in left.items():
             bring = getattr(self, "bring_" + state.replace("-", "_"), None)
-            if bring and self.judge.prepare(f"{state}/{name}-leaves", lambda b=bring, o=one: b(application, guests[f"called-of-{name}"], o)) is not True:
+            if bring and self.judge.prepare(f"{state}/{name}-leaves", lambda b=bring, o=one: b(application, guests.get(f"called-of-{name}"), o)) is not True:
                 one.xid = None
         return {state: one for state, one in left.items() if one.xid}
 
@@ -154,7 +158,7 @@ class Takeover:
             equal(1, self.schema.count("lock_table", f"xid = '{left.xid}'"), "locks of the dirty row")
             self.schema.run("".join(f"DELETE FROM {table} WHERE xid = '{left.xid}';" for table in ("lock_table", "branch_table", "global_table")))
             return
-        patience = 150 if state in IN_CALL and coordinator.name in JAVA else 45
+        patience = 150 if state in IN_CALL and coordinator.name in JAVA else 30
         wanted = {(word, left.branch)}
         eventually(f"{word} of the branch", lambda: wanted <= set(self.calls(left.xid)), patience)
         await_end(self.schema, left.xid, patience)
@@ -169,15 +173,8 @@ class Takeover:
             equal(answer, getattr(application, word)(xid), f"answer to {word}")
             eventually(f"{word} of both branches", lambda x=xid, w=word, b=branches: {(w, one) for one in b} == set(self.calls(x)))
 
-    def nothing_left(self):
-        """The last one is stopped: what it has not finished is what it would take up later."""
-        full = self.run.options.full
-        if not full:
-            self.schema.run("".join(f"DELETE FROM {table} WHERE xid IN ({self.later()});" for table in ("branch_table", "lock_table")))
-        await_nothing_left(self.schema, 5, ENDED_BY_JAVA)
+    def nothing_left(self, left):
+        """The last one runs: it tidies what the others left, but for what Java would take up later."""
+        await_nothing_left(self.schema, 30, ENDED_BY_JAVA, but_xids=[one.xid for one in left.values()])
         kept = self.schema.count("global_table")
         return f"{kept} ended rows are kept" if kept else None
-
-    def later(self):
-        """Those that Java takes up 130 s after their begin; and of 1.4.2, those it forgets."""
-        return "SELECT xid FROM global_table WHERE status IN (2, 4, 12)"
