@@ -14,6 +14,7 @@ use seamio::tc::store::{Global, Operation, Outcome, Store, StoreLimits, Ticket};
 use seamio::xid::Xid;
 
 use crate::history::{History, limits};
+use crate::life::pause;
 use crate::model::Model;
 use crate::place::Place;
 
@@ -220,7 +221,7 @@ pub(crate) fn run(store: &mut SqlStore, operations: Vec<Operation>) -> Vec<Outco
             }
             None => {
                 assert!(now() < until, "no completion");
-                std::thread::sleep(Duration::from_micros(200));
+                pause(Duration::from_micros(200));
             }
         }
     }

@@ -9,7 +9,7 @@ use seamio::tc::store::{Decision, Operation, Outcome};
 use seamio::xid::Xid;
 
 use crate::agreement::{open, run};
-use crate::life::{begin, decide, end_branch, look_up, register, xid};
+use crate::life::{begin, decide, end_branch, look_up, pause, register, xid};
 use crate::place::Place;
 use crate::proxy::{Proxy, Way};
 
@@ -118,7 +118,7 @@ fn without_a_database_begins_are_refused_and_decisions_wait(place: &Place) {
     assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(700));
+            pause(Duration::from_millis(700));
             proxy.set(Way::Open);
         });
         let outcome = one(&mut store, decide(&global, Decision::Commit));
@@ -160,7 +160,7 @@ fn a_database_that_says_nothing_counts_as_lost(place: &Place) {
     proxy.set(Way::Silent);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(1500));
+            pause(Duration::from_millis(1500));
             proxy.set(Way::Open);
         });
         assert_eq!(one(&mut store, register(&global, 11, "t:1")), Outcome::Done);
@@ -186,7 +186,7 @@ fn a_start_waits_for_the_database_and_gives_up_in_the_end(place: &Place) {
     config.start_within = Duration::from_secs(60);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(700));
+            pause(Duration::from_millis(700));
             proxy.set(Way::Open);
         });
         SqlStore::open(config, Arc::new(|| {}))

@@ -62,3 +62,9 @@ pub(crate) fn look_up(xid: &Xid) -> Operation {
         now_ms: NOW_MS,
     }
 }
+
+/// For what has no event to wait for: a database that comes back, something that is not to happen.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
+}

@@ -7,9 +7,12 @@
 mod place;
 mod agreement;
 mod failures;
+// The other stores' tests use more of these two.
+#[allow(dead_code)]
 #[path = "../store/history.rs"]
 mod history;
 mod life;
+#[allow(dead_code)]
 #[path = "../store/model.rs"]
 mod model;
 mod proxy;

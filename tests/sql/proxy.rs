@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::life::pause;
 use crate::place::{Kind, Place};
 
 /// What happens to what a client sends.
@@ -31,7 +33,6 @@ struct State {
     way: Mutex<Way>,
     server: String,
     open: Mutex<Vec<TcpStream>>,
-    commits: AtomicUsize,
     over: AtomicBool,
 }
 
@@ -48,7 +49,6 @@ impl Proxy {
             way: Mutex::new(Way::Open),
             server,
             open: Mutex::new(Vec::new()),
-            commits: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         });
         let accepting = state.clone();
@@ -79,11 +79,6 @@ impl Proxy {
         if way == Way::Closed {
             self.state.cut();
         }
-    }
-
-    /// Requests with a COMMIT that reached the database.
-    pub(crate) fn commits(&self) -> usize {
-        self.state.commits.load(Ordering::Relaxed)
     }
 
     pub(crate) fn way(&self) -> Way {
@@ -152,12 +147,11 @@ impl State {
                     break;
                 }
                 Way::CutBehindCommit if commits => {
-                    self.commits.fetch_add(1, Ordering::Relaxed);
                     // The client hears nothing from now on, the server does what it was told.
                     let _ = from.shutdown(Shutdown::Both);
                     let _ = to.write_all(&bytes[..n]);
                     *self.way() = Way::Open;
-                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    pause(Duration::from_millis(50));
                     break;
                 }
                 _ => {}
@@ -185,7 +179,7 @@ impl State {
 
     fn wait_while_silent(&self) {
         while *self.way() == Way::Silent && !self.over.load(Ordering::Relaxed) {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            pause(Duration::from_millis(10));
         }
     }
 }

@@ -10,7 +10,7 @@ use seamio::tc::store::{Decision, Global, Operation, Outcome, Store, StoreEvent}
 use seamio::xid::Xid;
 
 use crate::agreement::{PATIENCE, now, run};
-use crate::life::{NOW_MS, begin, begin_at, decide, register, xid};
+use crate::life::{NOW_MS, begin, begin_at, decide, pause, register, xid};
 use crate::place::Place;
 use crate::proxy::{Proxy, Way};
 
@@ -53,7 +53,7 @@ fn event<T>(store: &mut SqlStore, mut wanted: impl FnMut(StoreEvent) -> Option<T
             Some(found) => return found,
             None => {
                 assert!(now() < until, "it does not come");
-                std::thread::sleep(Duration::from_millis(2));
+                pause(Duration::from_millis(2));
             }
         }
     }
@@ -158,7 +158,7 @@ fn what_a_dead_coordinator_drove_is_taken_over_by_one(place: &Place) {
     let driver = place.column("SELECT driver FROM seamio_decision");
     assert_ne!(driver, [node.to_string()]);
     // One claimed it: it does not go to the other as well.
-    std::thread::sleep(2 * TICK);
+    pause(2 * TICK);
     for store in &mut siblings {
         while let Some(event) = store.poll_event() {
             assert!(!matches!(event, StoreEvent::Adopted(_)), "{event:?}");
@@ -257,14 +257,15 @@ fn a_coordinator_that_was_cut_off_forgets_what_it_drove(place: &Place) {
         StoreEvent::Adopted(global) => panic!("{global:?} before it forgot"),
         _ => None,
     });
-    event(&mut cut_off, |event| match event {
-        StoreEvent::Leased(until) => Some(assert!(until > lease)),
+    let later = event(&mut cut_off, |event| match event {
+        StoreEvent::Leased(until) => Some(until > lease),
         StoreEvent::Adopted(global) => {
             assert_eq!(global.status, GlobalStatus::Begin, "{global:?}");
             None
         }
         _ => None,
     });
+    assert!(later, "a lease of its own again");
 }
 
 fn what_a_java_coordinator_decided_is_taken_over(place: &Place) {
@@ -299,7 +300,7 @@ fn what_a_java_coordinator_decided_is_taken_over(place: &Place) {
     assert_eq!(place.column("SELECT COUNT(*) FROM seamio_decision"), ["3"]);
     // Another one alive does not take them too.
     let mut sibling = open(place, 2, |config| config.java = JavaCoordinators::None);
-    std::thread::sleep(2 * TICK);
+    pause(2 * TICK);
     while let Some(event) = sibling.poll_event() {
         assert!(!matches!(event, StoreEvent::Adopted(_)), "{event:?}");
     }
