@@ -11,7 +11,6 @@
 //! | [`websocket`] | who speaks WebSocket |
 //! | [`from_getty`] | who used getty and looks for what it had |
 //! | [`at_statements`] | who runs SQL inside AT branches |
-//! | [`sql_store`] | who keeps transactions in a database |
 //! | [`migrating`] | who runs Java coordinators and wants to move, or back |
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 

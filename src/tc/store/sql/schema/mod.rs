@@ -1,9 +1,9 @@
 //! The tables of the store: their definitions, what makes or completes them, and what is checked at start.
 //!
 //! - [`script`] shows the definitions;
-//! - [`apply`] makes what is missing. It never narrows, drops or rewrites anything, so it may be run beside
+//! - [`apply_to`] makes what is missing. It never narrows, drops or rewrites anything, so it may be run beside
 //!   coordinators that work, also Java's;
-//! - [`inspect`] says whether a coordinator can work with what is there, and how long texts may be.
+//! - [`inspect_at`] says whether a coordinator can work with what is there, and how long texts may be.
 //!
 //! The tables of Java Seata are as coordinator.md 4.2 says; those whose names begin with `seamio_` are ours. The manual's
 //! page [`sql_store`](crate::manual::sql_store) lists all of them.
