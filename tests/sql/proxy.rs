@@ -156,8 +156,6 @@ impl State {
                 }
                 _ => {}
             }
-            self.commits
-                .fetch_add(usize::from(commits), Ordering::Relaxed);
             if to.write_all(&bytes[..n]).is_err() {
                 break;
             }
