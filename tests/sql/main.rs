@@ -15,6 +15,7 @@ mod life;
 #[allow(dead_code)]
 #[path = "../store/model.rs"]
 mod model;
+mod odd;
 mod proxy;
 mod schema;
 mod siblings;

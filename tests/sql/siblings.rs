@@ -19,6 +19,7 @@ on_every_database!(
     a_coordinator_that_comes_back_has_its_node_and_what_it_drove,
     a_node_that_is_alive_is_refused_to_another,
     ids_are_never_made_again_by_the_next_one_on_a_node,
+    two_that_call_themselves_the_same_end_with_a_node_each,
     what_a_dead_coordinator_drove_is_taken_over_by_one,
     what_nobody_decided_in_time_is_adopted,
     what_is_offered_is_adopted_once,
@@ -127,6 +128,19 @@ fn ids_are_never_made_again_by_the_next_one_on_a_node(place: &Place) {
     let mut earlier = seamio::xid::IdGenerator::new(7, ahead - 120_000);
     assert!(ids.next_id() > earlier.next_id());
     assert_eq!(store.highest_id() >> 53, 7);
+}
+
+fn two_that_call_themselves_the_same_end_with_a_node_each(place: &Place) {
+    let mut first = open(place, 1, |_| {});
+    let second = open(place, 1, |_| {});
+    assert_eq!(second.node(), first.node(), "started again, it seems");
+    let node = event(&mut first, |event| match event {
+        StoreEvent::Replaced { node, .. } => Some(node),
+        _ => None,
+    });
+    assert_ne!(Some(node), second.node());
+    let nodes = place.column("SELECT COUNT(*) FROM seamio_node WHERE lease_until > 0");
+    assert_eq!(nodes, ["2"]);
 }
 
 fn what_a_dead_coordinator_drove_is_taken_over_by_one(place: &Place) {

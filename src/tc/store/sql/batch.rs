@@ -8,7 +8,9 @@
 //!   other.
 //! - A lock is a row with the locked row's key as primary key: of two that take it at once one gets a duplicate key,
 //!   starts over, and then sees who holds it.
-//! - Whoever loses the connection behind the COMMIT asks the writer's marker, which is written with the batch.
+//! - Whoever loses the connection behind the COMMIT asks the writer's mark. It is the first thing that a batch writes, a
+//!   round trip before the COMMIT, so the answer waits until the lost transaction is over. (Begins alone have one round
+//!   trip: what arrives late there finds its xids taken.)
 
 use super::Writer;
 use super::connection::{Fault, Link, Rows};
@@ -39,8 +41,6 @@ pub(super) struct Answers {
     pub(super) outcomes: Vec<Outcome>,
     /// More tombstones than one statement forgets may be left.
     pub(super) more_to_forget: bool,
-    /// The writer's marker was not there: the node has been given to somebody else.
-    pub(super) unmarked: bool,
 }
 
 /// What a writer decides by.
@@ -62,7 +62,7 @@ pub(super) async fn carry_out(
     let only_new = operations.iter().all(|o| matches!(o, Operation::Begin(_)));
     let mut found = Found::default();
     if !only_new {
-        let reading = questions.reading(dialect);
+        let reading = questions.reading(dialect, &Writes::mark(rules.writer, batch));
         let results = match reading.sql.is_empty() {
             true => Ok(Vec::new()),
             false => link.run(&reading.sql).await,
@@ -71,6 +71,13 @@ pub(super) async fn carry_out(
             Ok(results) => results,
             Err(fault) => return undo(link, fault).await,
         };
+        if !reading.is_marked(&results) {
+            let taken = format!(
+                "node {} was given to another coordinator",
+                rules.writer.node
+            );
+            return undo(link, Fault::Again(taken)).await;
+        }
         found = match questions.found(&reading, results) {
             Ok(found) => found,
             Err(problem) => return undo(link, Fault::Refused(problem)).await,
@@ -104,9 +111,9 @@ pub(super) async fn carry_out(
         };
     }
     if only_new {
-        statements.insert(0, dialect.begin().to_owned());
+        let mark = Writes::mark(rules.writer, batch);
+        statements.splice(0..0, [dialect.begin().to_owned(), mark]);
     }
-    statements.push(Writes::marker(rules.writer, batch));
     statements.push("COMMIT".to_owned());
     match link.run(&statements.join("; ")).await {
         Ok(results) => {
@@ -155,10 +162,9 @@ impl Answers {
             let rows = results.len().checked_sub(n).and_then(|at| results.get(at));
             rows.map_or(0, |rows| rows.affected)
         };
-        self.unmarked = from_end(2) == 0;
         let forgets = |o: &&Operation| matches!(o, Operation::Forget { .. });
         self.more_to_forget =
-            operations.iter().any(forgets) && from_end(3) >= FORGOTTEN_AT_ONCE as u64;
+            operations.iter().any(forgets) && from_end(2) >= FORGOTTEN_AT_ONCE as u64;
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Link {
     dialect: Dialect,
     statement_timeout: Duration,
     counts: Counts,
+    /// Names the session on the server, so that it can be ended from another one.
+    session: Option<(String, String)>,
 }
 
 enum Inner {
@@ -229,10 +231,16 @@ impl Link {
             dialect: url.dialect(),
             statement_timeout: timeout,
             counts: Counts::default(),
+            session: None,
         };
         let session = link.dialect.session();
         if !session.is_empty() {
-            link.run(session).await?;
+            let results = link.run(session).await?;
+            let named = results.last().and_then(|rows| rows.rows.first());
+            link.session = match named.map(Vec::as_slice) {
+                Some([Some(id), Some(proof)]) => Some((id.clone(), proof.clone())),
+                _ => None,
+            };
         }
         link.counts = Counts::default();
         Ok(link)
@@ -265,6 +273,12 @@ impl Link {
         };
         self.counts.statements += all.len() as u64;
         Ok(all)
+    }
+
+    /// What ends the session from another connection, and no other session that has its number by then.
+    pub(crate) fn end_of_session(&self) -> Option<String> {
+        let (id, proof) = self.session.as_ref()?;
+        self.dialect.end_of_session(id, proof)
     }
 
     /// Says goodbye to the server; a connection that is dropped is only cut.

@@ -45,21 +45,43 @@ impl Dialect {
         sql
     }
 
-    /// What a new session is told.
+    /// What a new session is told. Ends with asking it for its number, and for something that tells it from another of that number.
     pub(crate) fn session(self) -> &'static str {
         match self {
             // READ COMMITTED: rows are locked, the gaps between them are not. Nothing is cut to fit a column.
             Self::MySql => {
                 "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
                  SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
-                 SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1"
+                 SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1, \
+                 SESSION wait_timeout = 60; \
+                 SELECT ID, HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()"
             }
             Self::Postgres => {
                 "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
                  SET lock_timeout = '5s'; SET synchronous_commit = on; \
-                 SET idle_in_transaction_session_timeout = '30s'"
+                 SET idle_in_transaction_session_timeout = '30s'; \
+                 SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
             }
             Self::Sqlite => "",
+        }
+    }
+
+    /// Ends a session from another one. What it had begun and not committed is undone.
+    pub(crate) fn end_of_session(self, id: &str, proof: &str) -> Option<String> {
+        let proof = self.literal(proof);
+        match self {
+            // KILL takes a number alone, so it is given one that is perhaps none.
+            Self::MySql => Some(format!(
+                "SET @seamio_session = (SELECT MAX(ID) FROM information_schema.PROCESSLIST WHERE ID = {} AND HOST = {proof}); \
+                 SET @seamio_kill = IF(@seamio_session IS NULL, 'DO 0', CONCAT('KILL ', @seamio_session)); \
+                 PREPARE seamio_kill FROM @seamio_kill; EXECUTE seamio_kill; DEALLOCATE PREPARE seamio_kill",
+                id.parse::<u64>().ok()?
+            )),
+            Self::Postgres => Some(format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = {} AND backend_start = {proof}",
+                id.parse::<u32>().ok()?
+            )),
+            Self::Sqlite => None,
         }
     }
 

@@ -106,7 +106,7 @@ impl Keeper {
             log::warn!("{warning}");
         }
         let asked = now();
-        let place = claim(&mut link, &config).await?;
+        let place = claim(&mut link, &config, Claiming::AtStart).await?;
         let hub = Arc::new(Hub {
             columns: schema.limits,
             wake,
@@ -149,6 +149,8 @@ impl Keeper {
             let full = match self.tick().await {
                 Ok(full) => full,
                 Err(fault) => {
+                    // Perhaps something was claimed and not told.
+                    self.hub.reload.store(true, Ordering::Relaxed);
                     self.trouble(&fault);
                     false
                 }
@@ -227,7 +229,9 @@ impl Keeper {
         if !renewed {
             let config = self.hub.config.clone();
             let old = self.place.node;
-            self.place = claim(self.link()?, &config).await.map_err(Fault::Refused)?;
+            self.place = claim(self.link()?, &config, Claiming::Again)
+                .await
+                .map_err(Fault::Refused)?;
             let node = self.place.node;
             *self.hub.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
             log::warn!("event=node_lost node={old} new_node={node}: another coordinator took it");
@@ -335,11 +339,17 @@ impl Keeper {
                 .collect();
             let questions = Questions::of(asked.iter());
             let link = self.link()?;
-            let reading = questions.reading(link.dialect());
+            let reading = questions.reading(link.dialect(), "");
             let results = link.run(&reading.sql).await?;
             let found = questions.found(&reading, results).map_err(Fault::Refused)?;
+            let here = Some(Some(i64::from(self.place.node)));
             for xid in some {
-                loaded.extend(found.state.live(xid).map(|entry| entry.global.clone()));
+                let global = found.state.live(xid).map(|entry| &entry.global);
+                // A decided one may have gone to a sibling meanwhile.
+                let ours = |global: &&Global| {
+                    global.status == GlobalStatus::Begin || found.drivers.get(xid).copied() == here
+                };
+                loaded.extend(global.filter(ours).cloned());
             }
         }
         Ok(loaded)
@@ -400,9 +410,9 @@ async fn connect_patiently(config: &SqlConfig) -> Result<Link, String> {
 }
 
 /// Takes a node: the one that was asked for, the one this address had before, or a free one.
-async fn claim(link: &mut Link, config: &SqlConfig) -> Result<Place, String> {
+async fn claim(link: &mut Link, config: &SqlConfig, claiming: Claiming) -> Result<Place, String> {
     for _ in 0..CLAIMS_MAX {
-        match try_claim(link, config).await {
+        match try_claim(link, config, claiming).await {
             Ok(place) => return place,
             // A sibling was quicker, or in the way.
             Err(Fault::Duplicate(_) | Fault::Again(_)) => tokio::time::sleep(STEP).await,
@@ -413,7 +423,11 @@ async fn claim(link: &mut Link, config: &SqlConfig) -> Result<Place, String> {
 }
 
 /// The outer error may be gone with another try, the inner one is final.
-async fn try_claim(link: &mut Link, config: &SqlConfig) -> Result<Result<Place, String>, Fault> {
+async fn try_claim(
+    link: &mut Link,
+    config: &SqlConfig,
+    claiming: Claiming,
+) -> Result<Result<Place, String>, Fault> {
     let dialect = link.dialect();
     let clock = dialect.clock_ms();
     let sql = format!(
@@ -426,7 +440,7 @@ async fn try_claim(link: &mut Link, config: &SqlConfig) -> Result<Result<Place, 
     for row in results.get(1).map_or(&[][..], |rows| &rows.rows) {
         known.push(Known::read(row).map_err(Fault::Refused)?);
     }
-    let chosen = match choose(&known, config) {
+    let chosen = match choose(&known, config, claiming) {
         Ok(chosen) => chosen,
         Err(problem) => {
             link.run("ROLLBACK").await?;
@@ -462,6 +476,15 @@ async fn try_claim(link: &mut Link, config: &SqlConfig) -> Result<Result<Place, 
         token,
         not_below: chosen.not_below,
     }))
+}
+
+/// Why a node is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claiming {
+    /// The process has just been started.
+    AtStart,
+    /// Another process has taken the one it had.
+    Again,
 }
 
 /// A row of `seamio_node`.
@@ -501,14 +524,16 @@ impl Known {
     }
 }
 
-fn choose(known: &[Known], config: &SqlConfig) -> Result<Chosen, String> {
+fn choose(known: &[Known], config: &SqlConfig, claiming: Claiming) -> Result<Chosen, String> {
     let fresh = |node| Chosen {
         node,
         known: false,
         not_below: 0,
     };
-    // A coordinator that was started again at its address is the same one.
-    let same = |one: &&Known| one.address == config.address;
+    // A coordinator that was started again at its address is the same one. Later it is another process that calls itself so.
+    let same = |one: &&Known| {
+        one.address == config.address && (claiming == Claiming::AtStart || one.left_ms <= 0)
+    };
     if let Some(node) = config.node {
         return match known.iter().find(|one| one.node == node) {
             None => Ok(fresh(node)),

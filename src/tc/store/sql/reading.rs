@@ -30,6 +30,7 @@ pub(super) struct Questions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Begin,
+    Mark,
     Globals,
     Branches,
     Decisions,
@@ -135,13 +136,15 @@ impl Questions {
         }
     }
 
-    /// The statements that answer them; a transaction is begun when something may be written.
-    pub(super) fn reading(&self, dialect: Dialect) -> Reading {
+    /// The statements that answer them. When something may be written a transaction is begun, and marked before anything
+    /// else: who asks for the mark waits until it is over.
+    pub(super) fn reading(&self, dialect: Dialect, mark: &str) -> Reading {
         let mut reading = Reading::default();
         let lock = match self.read_only {
             true => "",
             false => {
                 reading.add(Part::Begin, dialect.begin().to_owned());
+                reading.add(Part::Mark, mark.to_owned());
                 dialect.for_update()
             }
         };
@@ -354,6 +357,12 @@ impl Questions {
 }
 
 impl Reading {
+    /// Whether the mark is where it belongs, or none was to be set.
+    pub(super) fn is_marked(&self, results: &[Rows]) -> bool {
+        let mut parts = self.parts.iter().zip(results);
+        parts.all(|(part, rows)| *part != Part::Mark || rows.affected == 1)
+    }
+
     fn add(&mut self, part: Part, statement: String) {
         if !self.sql.is_empty() {
             self.sql.push_str("; ");
@@ -385,7 +394,7 @@ impl Raw {
         for row in rows {
             let row = Columns(&row);
             match part {
-                Part::Begin => {}
+                Part::Begin | Part::Mark => {}
                 Part::Globals => self.globals.push(global(&row)?),
                 Part::Branches => {
                     let (xid, branch) = branch(&row)?;

@@ -69,6 +69,7 @@ pub(super) fn run(hub: &Hub, number: u16, jobs: &Receiver<Job>) {
         jobs,
         number,
         link: None,
+        lost_session: None,
         batch: 0,
         forgotten: 0,
         limits: StoreLimits {
@@ -104,6 +105,8 @@ struct Scribe<'a> {
     jobs: &'a Receiver<Job>,
     number: u16,
     link: Option<Link>,
+    /// Ends the session of a connection that was lost, should the server still have it.
+    lost_session: Option<String>,
     /// The number of the last batch.
     batch: i64,
     /// Grows while there is more to forget.
@@ -198,7 +201,14 @@ impl Scribe<'_> {
         }
         let config = &self.hub.config;
         match Link::open(&config.url, config.statement_timeout).await {
-            Ok(link) => {
+            Ok(mut link) => {
+                if let Some(end) = &self.lost_session {
+                    match link.run(end).await {
+                        Err(Fault::Lost(why)) => return Err(why),
+                        // It is gone, or it may not be ended; then its transaction is waited for.
+                        Ok(_) | Err(_) => self.lost_session = None,
+                    }
+                }
                 self.link = Some(link);
                 Ok(())
             }
@@ -267,7 +277,7 @@ impl Scribe<'_> {
                     Err(Fault::Again(_)) => {}
                     Err(fault) => {
                         why = fault.text().to_owned();
-                        self.link = None;
+                        self.lost(&why);
                     }
                 }
             }
@@ -280,7 +290,9 @@ impl Scribe<'_> {
     }
 
     fn lost(&mut self, why: &str) {
-        self.link = None;
+        if let Some(link) = self.link.take() {
+            self.lost_session = link.end_of_session();
+        }
         if !self.hub.is_over() {
             log::warn!("event=database_lost writer={} reason={why}", self.number);
         }
@@ -336,12 +348,6 @@ impl Scribe<'_> {
     }
 
     fn answer(&mut self, jobs: Vec<Job>, answers: Answers) {
-        if answers.unmarked && jobs.iter().any(|job| !job.is_refused_at_once()) {
-            log::error!(
-                "event=unmarked node={}: the node was given to another coordinator",
-                self.hub.node()
-            );
-        }
         if answers.more_to_forget {
             self.forgotten += 1;
         }

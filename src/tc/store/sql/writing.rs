@@ -249,7 +249,7 @@ impl Writes {
     }
 
     /// What tells later whether the batch was committed.
-    pub(super) fn marker(writer: Writer, batch: i64) -> String {
+    pub(super) fn mark(writer: Writer, batch: i64) -> String {
         format!(
             "UPDATE seamio_writer SET batch = {batch} WHERE node_id = {} AND writer = {}",
             writer.node, writer.number
