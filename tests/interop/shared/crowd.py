@@ -9,6 +9,8 @@ from scene import await_nothing_left, eventually
 
 # Clients look for lost connections every ten seconds, from their first minute on, and wait 30 s for an answer that will not come.
 HEALED_SECONDS_MAX = 120
+# More than the time-out of a transaction whose coordinator was killed last, and its lease.
+LEFT_SECONDS_MAX = 60
 # More than the life of a lease.
 AWAY_SECONDS = 12
 
@@ -59,7 +61,7 @@ class Crowd:
 
     def judge_all(self):
         play, account = self.judge.play, self.account
-        play("nothing-left", lambda: await_nothing_left(self.schema, HEALED_SECONDS_MAX))
+        play("nothing-left", self.nothing_left)
         # The applications' lines of the last calls may still be on their way.
         time.sleep(1)
         play("decided-once", account.decided_once)
@@ -67,6 +69,16 @@ class Crowd:
         play("all-called", account.all_called)
         play("rows-exclusive", account.rows_exclusive)
         play("made-progress", self.made_progress)
+
+    def nothing_left(self):
+        try:
+            await_nothing_left(self.schema, LEFT_SECONDS_MAX)
+        except AssertionError:
+            # For whoever looks for the reason.
+            tables = {table: self.schema.run(f"SELECT * FROM {table} LIMIT 200;") for table in sorted(self.schema.present())}
+            (self.run.directory / "left").write_text("".join(
+                f"{table}\n" + "".join("  " + "  ".join(row) + "\n" for row in rows) for table, rows in tables.items()))
+            raise
 
     def made_progress(self):
         everything = self.account.all()

@@ -102,7 +102,9 @@ def await_nothing_left(schema, seconds_max, but=(), but_xids=()):
         if not left:
             return
         if time.monotonic() > end:
-            raise AssertionError(f"left after {seconds_max} s: " + ", ".join(f"{rows} in {table}" for table, rows in left.items()))
+            statuses = schema.run(f"SELECT status, count(*), min(xid), max(xid) FROM global_table WHERE {condition} GROUP BY status;")
+            raise AssertionError(f"left after {seconds_max} s: " + ", ".join(f"{rows} in {table}" for table, rows in left.items())
+                                 + "".join(f"; status {row[0]}: {row[1]}, such as {row[2]} and {row[3]}" for row in statuses))
         time.sleep(0.2)
 
 
