@@ -42,7 +42,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | Clocks | Deadlines are compared with the clock of the coordinator that asks, as in Java: keep clocks together. Leases count by the database's clock alone. |
+//! | Clocks | Deadlines are compared with the clock of the coordinator that asks, as in Java: keep clocks together (a difference of more than 2 s is told in the log). Leases count by the database's clock alone. |
 //! | Time zones | `gmt_` columns are written in the session's zone, which for MySQL is the server's. A Java coordinator whose driver sets another one orders the branches of a transaction that it shares with seamio wrongly; set `connectionTimeZone` (or `serverTimezone`) to the server's. |
 //! | Widths | Texts that Java's columns cannot hold are refused, never cut: a row key above 128 characters, for example. Widen the columns; both kinds of coordinator use what is there. |
 //! | Case | Seata's scripts for MySQL make `lock_table.row_key` compare without case: rows that differ in case only are one lock, as with Java. |

@@ -113,15 +113,14 @@ fn what_does_not_fit_is_refused_and_leaves_nothing(place: &Place) {
         Kind::MySql | Kind::Sqlite => assert_eq!(outcome, Outcome::Done),
     }
     assert_eq!(
-        one(
-            &mut store,
-            register(&global, 13, "t:'; DROP TABLE lock_table; -- \\")
-        ),
+        one(&mut store, register(&global, 13, "t:' OR 'a'='a' -- \\")),
         Outcome::Done
     );
     let outcome = one(&mut store, decide(&global, Decision::Commit));
     assert!(matches!(outcome, Outcome::Decided(_)), "{outcome:?}");
     assert_eq!(place.column("SELECT COUNT(*) FROM lock_table"), ["0"]);
+    let odd = seamio::xid::Xid::parse(&Text::from("a\0:8091:5")).expect("an xid");
+    assert_eq!(one(&mut store, look_up(&odd)), Outcome::Unknown);
 }
 
 fn a_name_is_cut_as_java_cuts_it(place: &Place) {

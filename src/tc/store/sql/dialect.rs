@@ -25,6 +25,10 @@ impl Dialect {
             sql.push('\'');
             return;
         }
+        if self == Self::Postgres && text.contains('\0') {
+            // No column can hold it, so none is equal to it.
+            return sql.push_str("NULL");
+        }
         let (before, after) = match self {
             Self::MySql => ("_utf8mb4 x'", "'"),
             Self::Postgres => ("convert_from(decode('", "','hex'),'UTF8')"),
@@ -160,5 +164,6 @@ mod tests {
             "convert_from(decode('612762','hex'),'UTF8')"
         );
         assert_eq!(Dialect::Sqlite.literal("\"q\""), "cast(x'227122' as text)");
+        assert_eq!(Dialect::Postgres.literal("a\0b"), "NULL");
     }
 }

@@ -192,6 +192,9 @@ impl Keeper {
             let resource_id = Text::from(row.text(1));
             self.hub.tell(StoreEvent::Offered { xid, resource_id });
         }
+        if let Some(clock) = rows(5).first() {
+            self.compare_clocks(Columns(clock).number(0).map_err(Fault::Refused)?);
+        }
         let dead = xids(rows(2))?;
         let overdue = xids(rows(3))?;
         let foreign = rows(4).to_vec();
@@ -211,6 +214,17 @@ impl Keeper {
             }
         }
         Ok(full)
+    }
+
+    /// Deadlines are counted by each coordinator's own clock: a wrong one is told, now and then.
+    fn compare_clocks(&self, database_ms: i64) {
+        let apart_ms = wall_ms() - database_ms;
+        if apart_ms.abs() > CLOCKS_APART_MS && self.ticks % CLOCKS_TOLD_TICKS == 1 {
+            log::warn!(
+                "event=clocks_apart ms={apart_ms}: this machine's clock and the database's differ; deadlines of \
+                 transactions are counted by the clock of the coordinator that looks"
+            );
+        }
     }
 
     /// Renews the lease; when it is too late for that, begins anew.
@@ -267,7 +281,8 @@ impl Keeper {
              SELECT xid FROM global_table WHERE status = 1 AND begin_time + timeout < {clock} - {grace} LIMIT {AT_ONCE}; \
              SELECT g.xid, g.status, g.transaction_id FROM global_table g LEFT JOIN seamio_decision d ON d.xid = g.xid \
              WHERE g.status IN (0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13) AND d.xid IS NULL AND (g.status NOT IN (9, 11, 13) \
-             OR g.begin_time < {clock} - {LEFT_OVER_MS}) LIMIT {AT_ONCE}",
+             OR g.begin_time < {clock} - {LEFT_OVER_MS}) LIMIT {AT_ONCE}; \
+             SELECT {clock}",
             token = self.place.token,
         )
     }
@@ -599,6 +614,16 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
+#[allow(clippy::disallowed_methods)] // only compared with the database's clock
+fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    millis(since.unwrap_or_default())
+}
+
+/// So far clocks may be apart without a word; about what a slow round trip makes of equal ones.
+const CLOCKS_APART_MS: i64 = 2000;
+/// Ticks between two words about clocks.
+const CLOCKS_TOLD_TICKS: u64 = 600;
 /// Rows that one tick takes of each kind.
 const AT_ONCE: usize = 2000;
 /// Transactions read in one round trip.
