@@ -41,6 +41,8 @@ pub(super) struct Answers {
     pub(super) outcomes: Vec<Outcome>,
     /// More tombstones than one statement forgets may be left.
     pub(super) more_to_forget: bool,
+    /// Something was written. Once it is known that it was committed, this counts as a commit.
+    pub(super) wrote: bool,
 }
 
 /// What a writer decides by.
@@ -115,6 +117,7 @@ pub(super) async fn carry_out(
         statements.splice(0..0, [dialect.begin().to_owned(), mark]);
     }
     statements.push("COMMIT".to_owned());
+    answers.wrote = true;
     match link.run(&statements.join("; ")).await {
         Ok(results) => {
             answers.note(&results, operations);

@@ -23,6 +23,7 @@ use crossbeam_channel::Sender;
 
 use super::connection::{Fault, Link, Rows};
 use super::reading::{Columns, Questions, list};
+use super::turns::Turns;
 use super::{Hub, JavaCoordinators, SqlConfig, Wake, schema};
 use crate::proto::Text;
 use crate::proto::status::GlobalStatus;
@@ -112,6 +113,7 @@ impl Keeper {
             wake,
             completions,
             events,
+            turns: Turns::default(),
             node: Mutex::new(place.node),
             stop: AtomicBool::new(false),
             reload: AtomicBool::new(false),

@@ -27,6 +27,7 @@ mod foreign;
 mod keeper;
 mod reading;
 pub mod schema;
+mod turns;
 mod writer;
 mod writing;
 
@@ -39,6 +40,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 pub use connection::DatabaseUrl;
 
+use self::turns::Turns;
 use self::writer::Job;
 use super::{
     Completion, Global, Operation, Seq, Store, StoreEvent, StoreLimits, StoreStats, Ticket,
@@ -106,6 +108,7 @@ pub(crate) struct Hub {
     wake: Wake,
     completions: Sender<Completion>,
     events: Sender<StoreEvent>,
+    turns: Turns,
     /// The node in force.
     node: Mutex<u16>,
     stop: AtomicBool,
@@ -225,7 +228,7 @@ impl Store for SqlStore {
         Some(self.node)
     }
 
-    /// Syncs are commits; what is live in the database is not counted here.
+    /// Syncs are commits that wrote something; what is live in the database is not counted here.
     fn stats(&self) -> StoreStats {
         StoreStats {
             syncs: self.hub.commits.load(Ordering::Relaxed),

@@ -83,8 +83,10 @@ pub(super) fn run(hub: &Hub, number: u16, jobs: &Receiver<Job>) {
     runtime.block_on(async {
         while let Ok(first) = jobs.recv() {
             let mut taken = vec![first];
+            let turn = hub.turns.take();
             scribe.take_more(&mut taken);
             scribe.work(taken).await;
+            drop(turn);
         }
         if let Some(link) = scribe.link.take() {
             link.close().await;
@@ -244,19 +246,23 @@ impl Scribe<'_> {
         hub.statements
             .fetch_add(after.statements - before.statements, Ordering::Relaxed);
         match done {
-            Done::Outcomes(answers) => {
-                hub.commits.fetch_add(1, Ordering::Relaxed);
-                Ok(answers)
-            }
+            Done::Outcomes(answers) => Ok(self.count(answers)),
             Done::Not(fault) => Err(Trouble::Fault(fault)),
             Done::InDoubt(why, answers) => {
                 self.lost(&why);
                 match self.resolve(jobs, writer).await? {
-                    true => Ok(answers),
+                    true => Ok(self.count(answers)),
                     false => Err(Trouble::Fault(Fault::Again(why))),
                 }
             }
         }
+    }
+
+    /// Counts a commit where there was one.
+    fn count(&self, answers: Answers) -> Answers {
+        let commits = u64::from(answers.wrote);
+        self.hub.commits.fetch_add(commits, Ordering::Relaxed);
+        answers
     }
 
     /// Asks whether the batch in doubt was committed, for as long as anybody waits for it.
