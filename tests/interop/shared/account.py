@@ -45,6 +45,8 @@ class Account:
         self.errors = Counter()
         self.first_errors = {}
         self.conflicts = 0
+        self.branches = set()
+        self.twice = []
         self.last_event = 0
 
     def add(self, at, word, fields):
@@ -64,6 +66,8 @@ class Account:
 
     def note_begin(self, at, xid, timeout_ms):
         one = self.of(xid)
+        if one.begun is not None:
+            self.twice.append(xid)
         one.begun, one.timeout = at, int(timeout_ms) * 1000
 
     def note_begin_error(self, _at, text):
@@ -74,6 +78,9 @@ class Account:
 
     def note_branch(self, at, xid, branch, kind, row):
         one = self.of(xid)
+        if int(branch) in self.branches:
+            self.twice.append(f"branch {branch}")
+        self.branches.add(int(branch))
         one.branches[int(branch)] = kind
         if row:
             one.rows.append((row, at))
@@ -112,6 +119,12 @@ class Account:
             return list(self.transactions.values())
 
     # What must hold at the end. Each answers with a text for the reader, or raises AssertionError.
+
+    def ids_unique(self):
+        """No id of a transaction or branch was given out twice, whoever gave it."""
+        with self.lock:
+            none_of(list(self.twice), "given out twice")
+            return f"{len(self.transactions)} transactions and {len(self.branches)} branches"
 
     def decided_once(self):
         """No transaction had branches committed and branches rolled back, and none was told both."""

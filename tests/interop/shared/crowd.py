@@ -64,6 +64,7 @@ class Crowd:
         play("nothing-left", self.nothing_left)
         # The applications' lines of the last calls may still be on their way.
         time.sleep(1)
+        play("ids-unique", account.ids_unique)
         play("decided-once", account.decided_once)
         play("promises-kept", account.promises_kept)
         play("all-called", account.all_called)
