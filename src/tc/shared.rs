@@ -337,8 +337,11 @@ impl Coordinator {
     fn replaced(&mut self, now: Now, node: u16, not_below: i64) {
         log::warn!("event=replaced node={node}: siblings drive what was driven here");
         self.share.lease = None;
+        // The node may be the same, and the clock behind the ids that were given out with it.
+        let given = self.ids.next_id();
         self.ids = IdGenerator::new(node, now.wall_ms);
         self.ids.not_below(not_below);
+        self.ids.not_below(given);
         // In an order that is the same in every run.
         let known: BTreeSet<Xid> = self.globals.keys().cloned().collect();
         for xid in known {

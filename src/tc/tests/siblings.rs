@@ -40,6 +40,30 @@ fn one_that_was_replaced_forgets_what_it_drove_and_makes_other_ids() {
     assert_eq!(world.reply_all().len(), 1);
 }
 
+/// One that stood still for longer than its lease, and whose node nobody wanted, began its ids anew: the node was claimed
+/// with ids ahead of the clock, so that both the clock and the claim were behind what it had given out. Transactions then
+/// had the ids of ended ones, whose ends answered for them.
+#[test]
+fn one_that_keeps_its_node_repeats_no_id() {
+    let (mut world, tm, _) = world("r");
+    let ahead = (900_i64 << 53) + (1 << 52);
+    let replaced = |node| StoreEvent::Replaced {
+        node,
+        not_below: ahead,
+    };
+    world.event(replaced(77));
+    let mut made: Vec<i64> = Vec::new();
+    for node in [77, 77, 78, 77] {
+        let xid = world.begin(tm);
+        made.push(parsed(&xid).transaction_id());
+        world.rollback(tm, &xid);
+        world.event(replaced(node));
+    }
+    made.push(parsed(&world.begin(tm)).transaction_id());
+    let distinct: std::collections::BTreeSet<i64> = made.iter().copied().collect();
+    assert_eq!(distinct.len(), made.len(), "{made:?}");
+}
+
 #[test]
 fn requests_and_work_at_the_store_outlive_the_replacement() {
     let (mut world, tm, rm) = world("r");

@@ -14,7 +14,7 @@
 
 use super::Writer;
 use super::connection::{Fault, Link, Rows};
-use super::reading::{Found, Questions};
+use super::reading::{Found, Questions, list};
 use super::schema::{Limits, Width};
 use super::writing::{Changed, FORGOTTEN_AT_ONCE, Kept, Writes};
 use crate::proto::Text;
@@ -121,7 +121,12 @@ pub(super) async fn carry_out(
     match link.run(&statements.join("; ")).await {
         Ok(results) => {
             answers.note(&results, operations);
-            Done::Outcomes(answers)
+            let first = if only_new { 2 } else { 0 };
+            let begun = results.get(first).map_or(0, |rows| rows.affected);
+            match answers.begun(operations) {
+                all if all.is_empty() || begun >= all.len() as u64 => Done::Outcomes(answers),
+                all => answers.without_taken(link, &all).await,
+            }
         }
         Err(Fault::Lost(why)) => Done::InDoubt(why, answers),
         Err(fault) => undo(link, fault).await,
@@ -168,6 +173,49 @@ impl Answers {
         let forgets = |o: &&Operation| matches!(o, Operation::Forget { .. });
         self.more_to_forget =
             operations.iter().any(forgets) && from_end(2) >= FORGOTTEN_AT_ONCE as u64;
+    }
+}
+
+impl Answers {
+    /// The transactions that were begun, by the number of their operation.
+    fn begun(&self, operations: &[&Operation]) -> Vec<(usize, Xid)> {
+        let all = operations.iter().zip(&self.outcomes).enumerate();
+        all.filter_map(|(i, (operation, outcome))| match (operation, outcome) {
+            (Operation::Begin(new), Outcome::Done) => Some((i, new.xid.clone())),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Some were not kept, since ended ones have had their numbers: they need others.
+    async fn without_taken(mut self, link: &mut Link, begun: &[(usize, Xid)]) -> Done {
+        let texts = list(
+            link.dialect(),
+            begun.iter().map(|(_, xid)| &**xid.as_text()),
+        );
+        let sql = format!("SELECT xid FROM global_table WHERE xid IN ({texts})");
+        match link.run(&sql).await {
+            Ok(results) => {
+                let rows = results.first().map_or(&[][..], |rows| &rows.rows);
+                let kept: Vec<&str> = rows
+                    .iter()
+                    .filter_map(|row| row.first()?.as_deref())
+                    .collect();
+                for (i, xid) in begun {
+                    if !kept.contains(&xid.as_text().as_str()) {
+                        self.outcomes[*i] = Outcome::Duplicate;
+                    }
+                }
+                Done::Outcomes(self)
+            }
+            Err(fault) => {
+                // Which of them is there is not known: none is told.
+                for (i, _) in begun {
+                    self.outcomes[*i] = Outcome::Failed(fault.text().to_owned());
+                }
+                Done::Outcomes(self)
+            }
+        }
     }
 }
 

@@ -98,6 +98,14 @@ impl Dialect {
         }
     }
 
+    /// Behind the values of a SELECT that reads no table and has a condition.
+    pub(crate) fn from_nothing(self) -> &'static str {
+        match self {
+            Self::MySql => " FROM DUAL",
+            Self::Postgres | Self::Sqlite => "",
+        }
+    }
+
     /// Behind a SELECT whose rows will be written.
     pub(crate) fn for_update(self) -> &'static str {
         match self {

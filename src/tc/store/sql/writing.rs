@@ -327,12 +327,14 @@ impl Sql {
         rows.push(')');
     }
 
+    /// Not those whose number an ended transaction has had: that one's end would be told of them.
     fn begun(&self, begun: &[NewGlobal]) -> Option<String> {
         let mut rows = String::new();
         let now = Value::Sql(self.dialect.now_in_seconds());
         for new in begun {
+            let mut row = String::new();
             self.row(
-                &mut rows,
+                &mut row,
                 &[
                     Value::Text(new.xid.as_text()),
                     Value::Number(new.xid.transaction_id()),
@@ -346,11 +348,23 @@ impl Sql {
                     now,
                 ],
             );
+            let values = row.trim_start_matches('(').trim_end_matches(')');
+            let condition = format!(
+                "WHERE NOT EXISTS (SELECT 1 FROM seamio_ended WHERE transaction_id = {})",
+                new.xid.transaction_id()
+            );
+            let union = if rows.is_empty() { "" } else { " UNION ALL " };
+            // Writing to a String cannot fail.
+            let _ = write!(
+                rows,
+                "{union}SELECT {values}{} {condition}",
+                self.dialect.from_nothing()
+            );
         }
         (!rows.is_empty()).then(|| {
             format!(
                 "INSERT INTO global_table (xid, transaction_id, status, application_id, transaction_service_group, \
-                 transaction_name, timeout, begin_time, gmt_create, gmt_modified) VALUES {rows}"
+                 transaction_name, timeout, begin_time, gmt_create, gmt_modified) {rows}"
             )
         })
     }
