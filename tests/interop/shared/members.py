@@ -13,6 +13,9 @@ PATIENCE = """transport {
 }
 """
 
+# Parts that are played at the same time make the same classes.
+BUILDING = threading.Lock()
+
 
 class Clients:
     """Builds of the Java client, by version, and the processes made of them."""
@@ -24,11 +27,12 @@ class Clients:
         self.running = []
 
     def build(self, version):
-        if version not in self.builds:
-            made = JavaClient(version)
-            made.build()
-            self.builds[version] = made.made
-        return self.builds[version]
+        with BUILDING:
+            if version not in self.builds:
+                made = JavaClient(version)
+                made.build()
+                self.builds[version] = made.made
+            return self.builds[version]
 
     def java(self, version, ports, main, options=(), arguments=(), more=""):
         """The command of a process that knows the coordinators at these ports, and its directory."""

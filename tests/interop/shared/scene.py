@@ -5,6 +5,7 @@ import time
 
 from driver import coordinator, tools
 from driver.orders import Broken, Refused
+from members import BUILDING
 
 # Statuses of rows that may stay for 130 s after the begin: of ended transactions, and with a Java coordinator those it has
 # finished without saying so.
@@ -29,7 +30,8 @@ class Run:
             made = coordinator.Ours(directory, self.options.binary, schema.url())
         else:
             made = JAVA[name[:len("java-x.y.z")]](directory, jvm=["-Xmx512m"], database=schema)
-        made.prepare()
+        with BUILDING:
+            made.prepare()
         made.wipe()
         if name.startswith("ours"):
             made.apply_schema()
