@@ -238,6 +238,23 @@ fn at_order_undoes_what_was_committed() {
     );
 }
 
+#[test]
+fn axum_order_carries_the_transaction_to_the_other_service() {
+    let example = Example::start_with("axum_order", &["--features", "sqlite,tower"], &[]);
+    let said = example.finish();
+    assert_says(
+        &said,
+        &[
+            "before: tea 10, orders 0",
+            "first order: 200 OK, ordered",
+            "first order committed: tea 7, orders 1",
+            "second order: 409 Conflict, rolled back",
+            "UNIQUE constraint failed",
+            "second order undone: tea 7, orders 1",
+        ],
+    );
+}
+
 /// An example without a test would rot.
 #[test]
 fn every_example_is_run_here() {
