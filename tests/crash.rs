@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use peer::{Coordinator, PATIENCE, Peer, TestDir, ended, now, pause};
+use peer::{Coordinator, PATIENCE, Peer, Random, TestDir, ended, now, pause};
 use seamio::proto::Text;
 use seamio::proto::message::Message;
 use seamio::proto::status::{BranchType, GlobalStatus};
@@ -368,22 +368,6 @@ fn start(dir: &TestDir, cycle: u64) -> Coordinator {
 
 fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().expect("no client saw a broken promise")
-}
-
-/// xorshift64*: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 33) % n
-    }
 }
 
 const TMS: usize = 6;
