@@ -141,6 +141,14 @@ impl Dialect {
         }
     }
 
+    /// The greater of two numbers.
+    pub(crate) fn greater(self, one: &str, other: &str) -> String {
+        match self {
+            Self::MySql | Self::Postgres => format!("GREATEST({one}, {other})"),
+            Self::Sqlite => format!("MAX({one}, {other})"),
+        }
+    }
+
     /// A `gmt_` column as ms since 1970.
     pub(crate) fn time_ms(self, column: &str) -> String {
         match self {

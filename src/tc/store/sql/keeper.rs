@@ -274,9 +274,11 @@ impl Keeper {
         let clock = dialect.clock_ms();
         let lease = millis(self.hub.config.lease);
         let grace = OVERDUE_GRACE_MS;
+        // Also when the clock of the database is set back.
+        let ids_until = format!("{clock} + {lease} + {IDS_AHEAD_MS}");
+        let ids_until = dialect.greater("ids_until", &ids_until);
         format!(
-            "UPDATE seamio_node SET lease_until = {clock} + {lease}, ids_until = {clock} + {lease} + {IDS_AHEAD_MS} \
-             WHERE node_id = {node} AND token = '{token}'; \
+            "UPDATE seamio_node SET lease_until = {clock} + {lease}, ids_until = {ids_until} WHERE node_id = {node} AND token = '{token}'; \
              SELECT xid, wanted FROM seamio_decision WHERE driver IS NULL ORDER BY decided_ms LIMIT {AT_ONCE}; \
              SELECT d.xid FROM seamio_decision d LEFT JOIN seamio_node n ON n.node_id = d.driver \
              WHERE d.driver <> {node} AND (n.node_id IS NULL OR n.lease_until < {clock}) LIMIT {AT_ONCE}; \
@@ -468,10 +470,11 @@ async fn try_claim(
     let (node, lease) = (chosen.node, millis(config.lease));
     let address = dialect.literal(&config.address);
     let until = format!("{clock} + {lease}");
+    let ids_until = dialect.greater("ids_until", &format!("{until} + {IDS_AHEAD_MS}"));
     let row = match chosen.known {
         true => format!(
             "UPDATE seamio_node SET token = '{token}', address = {address}, lease_until = {until}, \
-             ids_until = {until} + {IDS_AHEAD_MS} WHERE node_id = {node}"
+             ids_until = {ids_until} WHERE node_id = {node}"
         ),
         false => format!(
             "INSERT INTO seamio_node (node_id, token, address, lease_until, ids_until) \
