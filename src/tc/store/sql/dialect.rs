@@ -99,7 +99,7 @@ impl Dialect {
     }
 
     /// Behind the values of a SELECT that reads no table and has a condition.
-    pub(crate) fn from_nothing(self) -> &'static str {
+    pub(crate) fn no_table(self) -> &'static str {
         match self {
             Self::MySql => " FROM DUAL",
             Self::Postgres | Self::Sqlite => "",

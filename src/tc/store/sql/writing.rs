@@ -358,7 +358,7 @@ impl Sql {
             let _ = write!(
                 rows,
                 "{union}SELECT {values}{} {condition}",
-                self.dialect.from_nothing()
+                self.dialect.no_table()
             );
         }
         (!rows.is_empty()).then(|| {
