@@ -20,6 +20,20 @@ struct Example {
 /// For an example to be built and to end: much longer than a busy machine needs.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// Whether this was built with all features.
+const WHOLE: bool = cfg!(all(
+    feature = "server",
+    feature = "sql-store",
+    feature = "tower",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "sqlite",
+    feature = "sim",
+    feature = "ws",
+    feature = "compress",
+    feature = "tls"
+));
+
 /// Ends a process that does not end, so that who reads its output sees an end.
 fn watch(process: u32) -> Sender<()> {
     let (watched, gone) = mpsc::channel();
@@ -39,6 +53,8 @@ impl Example {
     }
 
     fn start_with(name: &'static str, options: &[&str], args: &[&str]) -> Example {
+        // With all features it has been built with the tests.
+        let options = if WHOLE { &["--all-features"] } else { options };
         let mut child = Command::new(env!("CARGO"))
             .args(["run", "--quiet", "--example", name])
             .args(options)

@@ -228,11 +228,17 @@ fn wrong_configuration_names_key_and_place() {
         errors.contains("SEAMIO_WORKERS: server.workers: expected a whole number"),
         "{errors}"
     );
-    for store in ["db", "mysql://u:secret@h/d"] {
+    for (store, said) in [
+        ("redis", "use journal"),
+        #[cfg(feature = "sql-store")]
+        ("db", "store.db.url"),
+        #[cfg(feature = "sql-store")]
+        ("mysql://u:secret@h", "names no database"),
+    ] {
         let (code, _, errors) = run(&["serve", "-m", store], &[]);
         assert_eq!(code, 2);
         assert!(
-            errors.contains("use journal") && !errors.contains("secret"),
+            errors.contains(said) && !errors.contains("secret"),
             "{errors}"
         );
     }

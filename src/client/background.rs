@@ -231,7 +231,11 @@ impl Background {
                         .iter_mut()
                         .find(|other| other.work.asked == job.work.asked)
                     {
-                        Some(other) => *other = job,
+                        Some(other) => {
+                            *other = job;
+                            // An orderly end waits for as many as came.
+                            self.inbox.push(Command::Release);
+                        }
                         None => waiting.push_back(job),
                     }
                 }

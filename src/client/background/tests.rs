@@ -222,6 +222,9 @@ fn a_request_that_waits_and_comes_again_is_worked_on_once() {
     let _ = scene.poll();
     scene.commit("x", 2).expect("room");
     let _ = scene.poll();
+    // The earlier one is under way no more: an orderly end does not wait for it.
+    let told = scene.inbox.take();
+    assert!(matches!(told.front(), Some(Command::Release)));
     scene.slow.end(1, DONE);
     let _ = scene.poll();
     scene.slow.end(2, DONE);

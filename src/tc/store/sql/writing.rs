@@ -348,7 +348,8 @@ impl Sql {
                     now,
                 ],
             );
-            let values = row.trim_start_matches('(').trim_end_matches(')');
+            // Without its brackets.
+            let values = &row[1..row.len() - 1];
             let condition = format!(
                 "WHERE NOT EXISTS (SELECT 1 FROM seamio_ended WHERE transaction_id = {})",
                 new.xid.transaction_id()
