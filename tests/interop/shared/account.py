@@ -164,7 +164,7 @@ class Account:
             for (_, end, first), (since, _, second) in zip(held, held[1:]):
                 if since < end and first != second:
                     wrong.append(f"{row} of {first} was given to {second}")
-        none_of(wrong, "")
+        none_of(wrong, "given to two at once")
         return f"{sum(len(held) for held in spans.values())} times a row was held, {self.conflicts} refusals"
 
     def summary(self):
