@@ -64,11 +64,12 @@ class Account:
         self.errors[kind] += 1
         self.first_errors.setdefault(kind, text)
 
-    def note_begin(self, at, xid, timeout_ms):
+    def note_begin(self, at, xid, left_ms):
+        """Answered now; its deadline is so far away."""
         one = self.of(xid)
         if one.begun is not None:
             self.twice.append(xid)
-        one.begun, one.timeout = at, int(timeout_ms) * 1000
+        one.begun, one.timeout = at, int(left_ms) * 1000
 
     def note_begin_error(self, _at, text):
         self.error("begin", text)
