@@ -104,13 +104,11 @@ pub(super) async fn carry_out(
     }
     let mut statements = deciding.writes.statements(dialect, rules.writer);
     if statements.is_empty() {
-        return match only_new {
-            true => Done::Outcomes(answers),
+        if !only_new {
             // Nothing was written, so it does not matter how it ends.
-            false => match link.run("ROLLBACK").await {
-                Ok(_) | Err(_) => Done::Outcomes(answers),
-            },
-        };
+            let _ = link.run("ROLLBACK").await;
+        }
+        return Done::Outcomes(answers);
     }
     if only_new {
         let mark = Writes::mark(rules.writer, batch);

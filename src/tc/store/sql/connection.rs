@@ -68,6 +68,13 @@ enum Inner {
     Sqlite(Box<SqliteConnection>),
 }
 
+/// What a thread works with that has connections of its own.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
 /// What a connection has cost so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
@@ -358,11 +365,7 @@ mod tests {
 
     #[test]
     fn each_statement_gives_one_result() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        runtime().expect("a runtime").block_on(async {
             let url = DatabaseUrl::parse("sqlite::memory:").expect("a URL");
             let mut link = Link::open(&url, Duration::from_secs(60))
                 .await

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 
-use super::connection::{Fault, Link, Rows};
+use super::connection::{Fault, Link, Rows, runtime};
 use super::reading::{Columns, Questions, list};
 use super::turns::Turns;
 use super::{Hub, JavaCoordinators, SqlConfig, Wake, schema};
@@ -48,10 +48,7 @@ pub(super) struct Opened {
 
 /// Opens the store, then keeps its place until it is told to stop.
 pub(super) fn run(plan: Plan, opening: &Sender<Result<Opened, String>>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = opening.send(Err(format!("no runtime can be started: {error}")));

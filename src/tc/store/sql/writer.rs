@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::batch::{self, Answers, Done, Rules};
-use super::connection::{Fault, Link};
+use super::connection::{Fault, Link, runtime};
 use super::{Hub, Writer};
 use crate::tc::store::{Completion, Operation, Outcome, Seq, StoreLimits, Ticket};
 
@@ -54,10 +54,7 @@ impl Job {
 
 /// Works until the store goes and nothing waits.
 pub(super) fn run(hub: &Hub, number: u16, jobs: &Receiver<Job>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             log::error!("event=writer_failed writer={number} reason={error}");

@@ -110,15 +110,23 @@ impl Writes {
                     ..
                 },
                 Some(before),
-            ) => self.shift(before, status, decided_ms, locks && unlock, locks, found),
+            ) => {
+                self.shift(before, status, decided_ms);
+                let decided = before.status == GlobalStatus::Begin;
+                if locks && decided && direction(status) == Some(Direction::Rollback) {
+                    self.rolling_back.push(before.xid.clone());
+                }
+                if locks && unlock {
+                    self.free(&before.xid, found);
+                }
+            }
             (Change::BranchEnded { branch_id, .. }, Some(before)) => {
                 self.end_branch(before, branch_id, found);
             }
             (Change::Ended { tombstone, .. }, Some(before)) => {
-                found.forget_locks(&before.xid);
                 // Once more, whatever was freed before.
                 if locks {
-                    self.unlocked.insert(before.xid.clone());
+                    self.free(&before.xid, found);
                 }
                 if branches {
                     self.left.push(before.xid.clone());
@@ -126,10 +134,7 @@ impl Writes {
                 let decided = before.status != GlobalStatus::Begin;
                 self.ended.push((before.xid.clone(), tombstone, decided));
             }
-            (Change::Unlocked { .. }, Some(before)) => {
-                found.forget_locks(&before.xid);
-                self.unlocked.insert(before.xid.clone());
-            }
+            (Change::Unlocked { .. }, Some(before)) => self.free(&before.xid, found),
             // Tombstones are forgotten by their own statement; nothing else comes without its transaction.
             (Change::Forgot { .. }, _) | (_, None) => {}
         }
@@ -159,28 +164,19 @@ impl Writes {
         self.branches.push((xid.clone(), branch));
     }
 
-    fn shift(
-        &mut self,
-        before: &Global,
-        status: GlobalStatus,
-        decided_ms: i64,
-        unlock: bool,
-        locks: bool,
-        found: &mut Kept,
-    ) {
+    fn shift(&mut self, before: &Global, status: GlobalStatus, decided_ms: i64) {
         let xid = before.xid.clone();
-        let moves = self.moves.entry((before.status.code(), status.code()));
-        moves.or_default().push(xid.clone());
         if before.status == GlobalStatus::Begin {
             self.decisions.push((xid.clone(), decided_ms, before.saga));
-            if locks && direction(status) == Some(Direction::Rollback) {
-                self.rolling_back.push(xid.clone());
-            }
         }
-        if unlock {
-            found.forget_locks(&xid);
-            self.unlocked.insert(xid);
-        }
+        let moves = self.moves.entry((before.status.code(), status.code()));
+        moves.or_default().push(xid);
+    }
+
+    /// All rows of a transaction are free.
+    fn free(&mut self, xid: &Xid, found: &mut Kept) {
+        found.forget_locks(xid);
+        self.unlocked.insert(xid.clone());
     }
 
     fn end_branch(&mut self, before: &Global, branch_id: BranchId, found: &mut Kept) {

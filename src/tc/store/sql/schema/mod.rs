@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use applying::{Applied, TableApplied};
 pub use limits::{Limits, Width};
 
-use super::connection::{DatabaseUrl, Fault, Link};
+use super::connection::{DatabaseUrl, Fault, Link, runtime};
 use super::dialect::Dialect;
 use catalog::Catalog;
 
@@ -130,10 +130,7 @@ fn alone<T>(
     work: impl AsyncFnOnce(&mut Link) -> Result<T, Fault>,
 ) -> Result<T, Error> {
     let told = |fault: Fault| Error::Database(fault.text().to_owned());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Database(error.to_string()))?;
+    let runtime = runtime().map_err(|error| Error::Database(error.to_string()))?;
     runtime.block_on(async {
         let mut link = Link::open(url, within).await.map_err(told)?;
         let done = work(&mut link).await;
