@@ -25,7 +25,7 @@ use seamio::proto::Text;
 use seamio::proto::status::BranchType;
 use seamio::tc::store::sql::{SqlConfig, SqlStore, schema};
 use seamio::tc::store::{
-    Decision, NewBranch, NewGlobal, Operation, Outcome, Store, StoreStats, Ticket,
+    Decision, NewBranch, NewGlobal, Operation, Outcome, Store, StoreStats, Ticket, Urgency,
 };
 use seamio::xid::{BranchId, IdGenerator, Xid};
 
@@ -264,6 +264,7 @@ impl Run {
         Operation::EndBranch {
             xid,
             branch_id: transaction.branches[at],
+            urgency: Urgency::Now,
             now_ms,
         }
     }

@@ -130,6 +130,12 @@ impl Drive {
         }
     }
 
+    /// Whether the step that ends now is the last one of a commit that was answered.
+    pub(super) fn ends_unawaited(&self) -> bool {
+        let answered = self.direction == Direction::Commit && self.requester.is_none();
+        answered && !self.global.saga && self.done + 1 == self.steps.len()
+    }
+
     /// What to do now. Without `parallel` one branch is called at a time, with it one of each resource.
     pub(super) fn next(&mut self, now: Instant, parallel: bool) -> Next {
         if self.halted || self.finishing || self.offering.is_some() {

@@ -12,7 +12,9 @@ use super::coordinator::{Coordinator, Now};
 use super::drive::Drive;
 use super::outbox::Reply;
 use super::shared::Claim;
-use super::store::{Decision, End, Global, NewBranch, NewGlobal, Operation, Outcome, Seq, Ticket};
+use super::store::{
+    Decision, End, Global, NewBranch, NewGlobal, Operation, Outcome, Seq, Ticket, Urgency,
+};
 use super::timers::Timer;
 use crate::net::wheel::TimerId;
 use crate::proto::Text;
@@ -255,6 +257,7 @@ impl Coordinator {
             }
             Work::SagaEnd(_, end) | Work::Finish(end) => finish(*end),
             Work::EndBranch(branch_id) => Operation::EndBranch {
+                urgency: self.urgency(&xid),
                 xid,
                 branch_id: *branch_id,
                 now_ms,
@@ -265,6 +268,15 @@ impl Coordinator {
                 resource_id: resource_id.clone(),
             },
             Work::Adopt(_) => Operation::Adopt { xid },
+        }
+    }
+
+    /// Nobody waits for the end of a transaction whose commit was answered, and whose rows are free.
+    fn urgency(&self, xid: &Xid) -> Urgency {
+        let drive = self.globals.get(xid).and_then(|e| e.drive.as_ref());
+        match drive.is_some_and(|drive| drive.ends_unawaited()) {
+            true => Urgency::Later,
+            false => Urgency::Now,
         }
     }
 

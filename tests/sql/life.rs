@@ -2,7 +2,7 @@
 
 use seamio::proto::Text;
 use seamio::proto::status::BranchType;
-use seamio::tc::store::{Decision, NewBranch, NewGlobal, Operation};
+use seamio::tc::store::{Decision, NewBranch, NewGlobal, Operation, Urgency};
 use seamio::xid::{BranchId, Xid};
 
 /// Far ahead of the database's clock, so that nothing is overdue.
@@ -52,6 +52,7 @@ pub(crate) fn end_branch(xid: &Xid, branch_id: i64) -> Operation {
     Operation::EndBranch {
         xid: xid.clone(),
         branch_id: BranchId(branch_id),
+        urgency: Urgency::Now,
         now_ms: NOW_MS,
     }
 }

@@ -3,7 +3,9 @@
 
 use seamio::proto::Text;
 use seamio::proto::status::{BranchStatus, BranchType, GlobalStatus};
-use seamio::tc::store::{Decision, End, NewBranch, NewGlobal, Operation, Outcome, StoreLimits};
+use seamio::tc::store::{
+    Decision, End, NewBranch, NewGlobal, Operation, Outcome, StoreLimits, Urgency,
+};
 use seamio::xid::{BranchId, Xid};
 
 /// SplitMix64.
@@ -140,6 +142,7 @@ impl History {
             55..72 => Operation::EndBranch {
                 branch_id: self.branch(&xid),
                 xid,
+                urgency: Urgency::Now,
                 now_ms,
             },
             72..76 => Operation::SetStatus {

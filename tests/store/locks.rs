@@ -5,7 +5,7 @@ use seamio::proto::status::{BranchType, GlobalStatus};
 use seamio::sim::disk::SimDisk;
 use seamio::tc::store::{
     Conflict, Decision, JournalConfig, JournalStore, MemoryStore, NewBranch, NewGlobal, Operation,
-    Outcome, Store, StoreLimits,
+    Outcome, Store, StoreLimits, Urgency,
 };
 use seamio::xid::{BranchId, Xid};
 
@@ -51,6 +51,7 @@ fn end_branch(n: i64, branch: i64) -> Operation {
     Operation::EndBranch {
         xid: xid(n),
         branch_id: BranchId(branch),
+        urgency: Urgency::Now,
         now_ms: 3000,
     }
 }

@@ -119,6 +119,7 @@ impl Model {
                 xid,
                 branch_id,
                 now_ms,
+                ..
             } => self.end_branch(&xid, branch_id, now_ms),
             Operation::SetStatus {
                 xid,

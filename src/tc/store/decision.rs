@@ -67,6 +67,7 @@ impl State {
                 xid,
                 branch_id,
                 now_ms,
+                ..
             } => match self.present(&xid) {
                 Ok(entry) => self.decide_end_branch(limits, entry, branch_id, now_ms),
                 Err(absent) => absent.into(),

@@ -126,6 +126,8 @@ pub enum Operation {
         xid: Xid,
         /// The branch.
         branch_id: BranchId,
+        /// Whether anybody waits for it.
+        urgency: Urgency,
         /// Now.
         now_ms: i64,
     },
@@ -274,6 +276,15 @@ pub struct NewBranch {
     pub lock_key: Text,
     /// Now.
     pub now_ms: i64,
+}
+
+/// Whether anybody waits for an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody does.
+    Now,
+    /// Nobody does: a store may keep it back for a moment, to write it together with others.
+    Later,
 }
 
 /// What can be decided about a transaction in Begin.

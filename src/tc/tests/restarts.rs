@@ -2,7 +2,7 @@
 
 use super::decisions::{BRANCH, apply, stored, xid};
 use super::*;
-use crate::tc::store::{NewBranch, Outcome};
+use crate::tc::store::{NewBranch, Outcome, Urgency};
 use crate::xid::BranchId;
 use BranchStatus::{
     PhaseTwoCommitFailedUnretryable, PhaseTwoCommitted, PhaseTwoRollbackFailedUnretryable,
@@ -86,6 +86,7 @@ fn left_overs_without_branches_go_at_once() {
         let end = Operation::EndBranch {
             xid: parsed(&xid()),
             branch_id: BranchId(BRANCH),
+            urgency: Urgency::Now,
             now_ms: START_MS,
         };
         assert_eq!(apply(&mut store, end), Outcome::Done);

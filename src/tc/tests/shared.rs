@@ -3,7 +3,7 @@
 //! The store is the memory store; what siblings do to it is done to it directly, what it tells is told by the test.
 
 use super::*;
-use crate::tc::store::{Completion, Decision, Outcome, Seq, StoreEvent, Ticket};
+use crate::tc::store::{Completion, Decision, Outcome, Seq, StoreEvent, Ticket, Urgency};
 use GlobalStatus::*;
 
 pub(super) fn config() -> CoordinatorConfig {
@@ -62,6 +62,7 @@ impl World {
         self.sibling(Operation::EndBranch {
             xid,
             branch_id,
+            urgency: Urgency::Now,
             now_ms,
         })
     }

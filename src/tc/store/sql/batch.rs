@@ -269,7 +269,10 @@ impl Deciding<'_> {
             change: change.clone(),
             before: before.as_ref(),
             branches: !branches.is_empty(),
-            locks: branches.iter().any(|b| b.branch_type == BranchType::At),
+            locking: branches
+                .iter()
+                .filter(|b| b.branch_type == BranchType::At)
+                .count(),
         };
         self.writes.take(changed, &mut self.kept);
         // What was decided just now fits; if it did not, the batch would be refused by the database.

@@ -348,8 +348,9 @@ impl Keeper {
         for some in all.chunks(LOADED_AT_ONCE) {
             let asked: Vec<Operation> = some
                 .iter()
-                .map(|xid| Operation::LookUp {
+                .map(|xid| Operation::Fetch {
                     xid: xid.clone(),
+                    branch_id: None,
                     now_ms: 0,
                 })
                 .collect();

@@ -25,6 +25,7 @@ mod connection;
 mod dialect;
 mod foreign;
 mod keeper;
+mod kept_back;
 mod reading;
 pub mod schema;
 mod turns;

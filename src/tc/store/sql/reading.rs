@@ -22,6 +22,8 @@ pub(super) struct Questions {
     rows: BTreeMap<String, (String, String)>,
     /// Transactions a branch of which ends.
     ending: BTreeSet<Xid>,
+    /// Transactions of which it matters who decided, and when.
+    decided: BTreeSet<Xid>,
     /// Nothing is written whatever comes of it.
     pub(super) read_only: bool,
 }
@@ -90,9 +92,10 @@ impl Questions {
 
     fn add(&mut self, operation: &Operation) {
         match operation {
-            Operation::LookUp { xid, .. } | Operation::Fetch { xid, .. } => {
+            Operation::LookUp { xid, .. } => {
                 self.xids.insert(xid.clone());
             }
+            Operation::Fetch { xid, .. } => self.ask_all(xid),
             Operation::QueryLocks {
                 xid,
                 resource_id,
@@ -106,26 +109,38 @@ impl Questions {
             Operation::Register(new) => {
                 self.read_only = false;
                 self.xids.insert(new.xid.clone());
-                if new.branch_type == BranchType::At {
-                    self.ask_rows(&new.resource_id, &new.lock_key);
+                match new.branch_type {
+                    BranchType::At => self.ask_rows(&new.resource_id, &new.lock_key),
+                    // It may come behind the decision.
+                    BranchType::Saga => self.ask_all(&new.xid),
+                    _ => {}
                 }
             }
             Operation::EndBranch { xid, .. } => {
                 self.read_only = false;
-                self.xids.insert(xid.clone());
+                self.ask_all(xid);
                 self.ending.insert(xid.clone());
             }
+            // What is decided already is only told its status.
+            Operation::Decide { xid, .. } => {
+                self.read_only = false;
+                self.xids.insert(xid.clone());
+            }
             Operation::Report { xid, .. }
-            | Operation::Decide { xid, .. }
             | Operation::SetStatus { xid, .. }
             | Operation::Finish { xid, .. }
             | Operation::ReleaseLocks { xid }
             | Operation::Offer { xid, .. }
             | Operation::Adopt { xid } => {
                 self.read_only = false;
-                self.xids.insert(xid.clone());
+                self.ask_all(xid);
             }
         }
+    }
+
+    fn ask_all(&mut self, xid: &Xid) {
+        self.xids.insert(xid.clone());
+        self.decided.insert(xid.clone());
     }
 
     fn ask_rows(&mut self, resource_id: &str, lock_key: &str) {
@@ -172,12 +187,15 @@ impl Questions {
                 ),
             );
             reading.add(
-                Part::Decisions,
-                format!("SELECT xid, decided_ms, saga, driver FROM seamio_decision WHERE xid IN ({xids})"),
-            );
-            reading.add(
                 Part::Ended,
                 format!("SELECT xid, outcome, decided_ms, ended_ms FROM seamio_ended WHERE xid IN ({xids})"),
+            );
+        }
+        if !self.decided.is_empty() {
+            let xids = of(&self.decided);
+            reading.add(
+                Part::Decisions,
+                format!("SELECT xid, decided_ms, saga, driver FROM seamio_decision WHERE xid IN ({xids})"),
             );
         }
         if !self.ending.is_empty() {

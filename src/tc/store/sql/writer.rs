@@ -4,12 +4,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::batch::{self, Answers, Done, Rules};
 use super::connection::{Fault, Link, runtime};
+use super::keeper::now;
+use super::kept_back::KeptBack;
 use super::{Hub, Writer};
-use crate::tc::store::{Completion, Operation, Outcome, Seq, StoreLimits, Ticket};
+use crate::tc::store::{Completion, Operation, Outcome, Seq, StoreLimits, Ticket, Urgency};
 
 /// An operation on its way.
 pub(super) struct Job {
@@ -43,6 +45,17 @@ impl Job {
         }
     }
 
+    /// Whether nobody waits for it.
+    pub(super) fn may_be_later(&self) -> bool {
+        matches!(
+            self.operation,
+            Operation::EndBranch {
+                urgency: Urgency::Later,
+                ..
+            }
+        )
+    }
+
     /// Whether it is refused as soon as there is no database: nothing is lost by it, and it can be asked again.
     fn is_refused_at_once(&self) -> bool {
         matches!(
@@ -65,6 +78,7 @@ pub(super) fn run(hub: &Hub, number: u16, jobs: &Receiver<Job>) {
         hub,
         jobs,
         number,
+        kept_back: KeptBack::default(),
         link: None,
         lost_session: None,
         batch: 0,
@@ -78,13 +92,15 @@ pub(super) fn run(hub: &Hub, number: u16, jobs: &Receiver<Job>) {
         },
     };
     runtime.block_on(async {
-        while let Ok(first) = jobs.recv() {
-            let mut taken = vec![first];
+        while let Some(mut taken) = scribe.first() {
             let turn = hub.turns.take();
             scribe.take_more(&mut taken);
-            scribe.work(taken).await;
+            let due = scribe.kept_back.sort_out(taken, now());
+            scribe.work(due).await;
             drop(turn);
         }
+        let rest = scribe.kept_back.take();
+        scribe.work(rest).await;
         if let Some(link) = scribe.link.take() {
             link.close().await;
         }
@@ -103,6 +119,7 @@ struct Scribe<'a> {
     hub: &'a Hub,
     jobs: &'a Receiver<Job>,
     number: u16,
+    kept_back: KeptBack,
     link: Option<Link>,
     /// Ends the session of a connection that was lost, should the server still have it.
     lost_session: Option<String>,
@@ -114,6 +131,18 @@ struct Scribe<'a> {
 }
 
 impl Scribe<'_> {
+    /// Waits for something to do: a job, or none when it is time for those that were kept back. None at the end.
+    fn first(&mut self) -> Option<Vec<Job>> {
+        let Some(until) = self.kept_back.until() else {
+            return self.jobs.recv().ok().map(|job| vec![job]);
+        };
+        match self.jobs.recv_deadline(until) {
+            Ok(job) => Some(vec![job]),
+            Err(RecvTimeoutError::Timeout) => Some(Vec::new()),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
     /// What waits, as far as the batch has room.
     fn take_more(&self, taken: &mut Vec<Job>) {
         let mut bytes: usize = taken.iter().map(Job::bytes).sum();

@@ -28,6 +28,8 @@ pub(super) struct Writes {
     decisions: Vec<(Xid, i64, bool)>,
     rolling_back: Vec<Xid>,
     unlocked: BTreeSet<Xid>,
+    /// Those of them that may have rows which several branches listed.
+    unshared: BTreeSet<Xid>,
     ended_branches: Vec<i64>,
     /// Branches whose rows go with them.
     freed_branches: Vec<i64>,
@@ -57,8 +59,8 @@ pub(super) struct Changed<'a> {
     pub(super) before: Option<&'a Global>,
     /// It has branches.
     pub(super) branches: bool,
-    /// One of them may lock rows.
-    pub(super) locks: bool,
+    /// How many of them may lock rows.
+    pub(super) locking: usize,
 }
 
 impl Writes {
@@ -76,13 +78,14 @@ impl Writes {
     }
 
     pub(super) fn unlock(&mut self, xid: Xid) {
-        self.unlocked.insert(xid);
+        self.unlocked.insert(xid.clone());
+        self.unshared.insert(xid);
     }
 
     /// Takes up a change that was decided just now. `held` and `shares` of what was found are kept in step.
     pub(super) fn take(&mut self, changed: Changed<'_>, found: &mut Kept) {
         let Changed {
-            branches, locks, ..
+            branches, locking, ..
         } = changed;
         match (changed.change, changed.before) {
             (Change::Began(new), _) => self.begun.push(new),
@@ -113,11 +116,11 @@ impl Writes {
             ) => {
                 self.shift(before, status, decided_ms);
                 let decided = before.status == GlobalStatus::Begin;
-                if locks && decided && direction(status) == Some(Direction::Rollback) {
+                if locking > 0 && decided && direction(status) == Some(Direction::Rollback) {
                     self.rolling_back.push(before.xid.clone());
                 }
-                if locks && unlock {
-                    self.free(&before.xid, found);
+                if unlock {
+                    self.free(&before.xid, locking, found);
                 }
             }
             (Change::BranchEnded { branch_id, .. }, Some(before)) => {
@@ -125,16 +128,14 @@ impl Writes {
             }
             (Change::Ended { tombstone, .. }, Some(before)) => {
                 // Once more, whatever was freed before.
-                if locks {
-                    self.free(&before.xid, found);
-                }
+                self.free(&before.xid, locking, found);
                 if branches {
                     self.left.push(before.xid.clone());
                 }
                 let decided = before.status != GlobalStatus::Begin;
                 self.ended.push((before.xid.clone(), tombstone, decided));
             }
-            (Change::Unlocked { .. }, Some(before)) => self.free(&before.xid, found),
+            (Change::Unlocked { .. }, Some(before)) => self.free(&before.xid, locking, found),
             // Tombstones are forgotten by their own statement; nothing else comes without its transaction.
             (Change::Forgot { .. }, _) | (_, None) => {}
         }
@@ -173,10 +174,15 @@ impl Writes {
         moves.or_default().push(xid);
     }
 
-    /// All rows of a transaction are free.
-    fn free(&mut self, xid: &Xid, found: &mut Kept) {
+    /// All rows of a transaction are free. Of `locking` branches one alone shares none.
+    fn free(&mut self, xid: &Xid, locking: usize, found: &mut Kept) {
         found.forget_locks(xid);
-        self.unlocked.insert(xid.clone());
+        if locking > 0 {
+            self.unlocked.insert(xid.clone());
+        }
+        if locking > 1 {
+            self.unshared.insert(xid.clone());
+        }
     }
 
     fn end_branch(&mut self, before: &Global, branch_id: BranchId, found: &mut Kept) {
@@ -220,9 +226,8 @@ impl Writes {
         all.extend(sql.delete_numbers("lock_table", &self.freed_branches));
         all.extend(sql.delete_numbers("seamio_share", &self.freed_branches));
         all.extend(sql.delete_numbers("branch_table", &self.ended_branches));
-        for table in ["lock_table", "seamio_share"] {
-            all.extend(sql.delete_xids(table, self.unlocked.iter()));
-        }
+        all.extend(sql.delete_xids("lock_table", self.unlocked.iter()));
+        all.extend(sql.delete_xids("seamio_share", self.unshared.iter()));
         all.extend(sql.delete_xids("branch_table", self.left.iter()));
         all.extend(sql.delete_xids("global_table", self.ended.iter().map(|(xid, ..)| xid)));
         let decided = self.ended.iter().filter(|(.., decided)| *decided);
