@@ -1,5 +1,6 @@
 //! When the database misbehaves: what is told is true, nothing is done twice, and everything goes on by itself.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +8,13 @@ use seamio::proto::status::GlobalStatus;
 use seamio::tc::store::sql::{DatabaseUrl, SqlConfig, SqlStore, schema};
 use seamio::tc::store::{Decision, Operation, Outcome};
 use seamio::xid::Xid;
+use sqlx::Connection;
+use sqlx::mysql::MySqlConnection;
+use sqlx::postgres::PgConnection;
 
-use crate::agreement::{open, run};
+use crate::agreement::{PATIENCE, now, open, run};
 use crate::life::{begin, decide, end_branch, look_up, pause, register, xid};
-use crate::place::Place;
+use crate::place::{Kind, Place};
 use crate::proxy::{Proxy, Way};
 
 on_every_database!(
@@ -22,6 +26,8 @@ on_every_database!(
     a_database_that_says_nothing_counts_as_lost,
     a_start_waits_for_the_database_and_gives_up_in_the_end,
     whoever_is_not_let_in_is_told_at_once,
+    a_start_without_enough_connections_waits_and_then_says_how_many,
+    when_others_have_all_connections_begins_are_refused_and_decisions_wait,
     overlapping_registrations_of_two_coordinators_end_in_locks_or_conflicts,
 );
 
@@ -193,6 +199,154 @@ fn a_start_waits_for_the_database_and_gives_up_in_the_end(place: &Place) {
             .map(drop)
             .expect("a store");
     });
+}
+
+/// A user of the place's database who may have so many connections at once; goes with this value.
+struct Limited<'a> {
+    place: &'a Place,
+    name: String,
+}
+
+impl<'a> Limited<'a> {
+    /// None where there are no users.
+    fn to(place: &'a Place, connections: u8) -> Option<Self> {
+        let database = place.url.rsplit_once('/').expect("a database").1;
+        let name = format!("few_{database}");
+        match place.kind {
+            Kind::Sqlite => return None,
+            Kind::MySql => drop(place.run(&format!(
+                "CREATE USER '{name}'@'%' IDENTIFIED BY 'few' WITH MAX_USER_CONNECTIONS {connections}; \
+                 GRANT ALL ON {database}.* TO '{name}'@'%'"
+            ))),
+            Kind::Postgres => drop(place.run(&format!(
+                "CREATE ROLE {name} LOGIN PASSWORD 'few' CONNECTION LIMIT {connections}; \
+                 GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}"
+            ))),
+        }
+        Some(Self { place, name })
+    }
+
+    fn url(&self) -> String {
+        let (scheme, rest) = self.place.url.split_once("://").expect("a URL");
+        let server = rest.rsplit_once('@').expect("a user").1;
+        format!("{scheme}://{}:few@{server}", self.name)
+    }
+
+    fn config(&self) -> SqlConfig {
+        let url = DatabaseUrl::parse(&self.url()).expect("a URL");
+        SqlConfig::new(url, "10.0.0.1:8091")
+    }
+
+    fn allow(&self, connections: u8) {
+        let name = &self.name;
+        self.place.run(&match self.place.kind {
+            Kind::MySql => {
+                format!("ALTER USER '{name}'@'%' WITH MAX_USER_CONNECTIONS {connections}")
+            }
+            _ => format!("ALTER ROLE {name} CONNECTION LIMIT {connections}"),
+        });
+    }
+
+    /// Has the last connection of a user that may have one, whoever else wants it.
+    fn hold(&self) -> Box<dyn Any + Send> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let until = now() + PATIENCE;
+        loop {
+            self.cut();
+            let url = self.url();
+            let held: Result<Box<dyn Any + Send>, _> = runtime.block_on(async {
+                Ok::<_, sqlx::Error>(match self.place.kind {
+                    Kind::MySql => Box::new(MySqlConnection::connect(&url).await?) as _,
+                    _ => Box::new(PgConnection::connect(&url).await?) as _,
+                })
+            });
+            match held {
+                Ok(connection) => return Box::new((connection, runtime)),
+                Err(error) => assert!(now() < until, "{error}"),
+            }
+        }
+    }
+
+    /// Ends all connections of the user.
+    fn cut(&self) {
+        let name = &self.name;
+        match self.place.kind {
+            Kind::MySql => self.place.run(&format!("KILL USER '{name}'@'%'")),
+            _ => self.place.run(&format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'"
+            )),
+        };
+    }
+}
+
+impl Drop for Limited<'_> {
+    fn drop(&mut self) {
+        self.cut();
+        let name = &self.name;
+        self.place.run(&match self.place.kind {
+            Kind::MySql => format!("DROP USER '{name}'@'%'"),
+            _ => format!("DROP OWNED BY {name}; DROP ROLE {name}"),
+        });
+    }
+}
+
+fn a_start_without_enough_connections_waits_and_then_says_how_many(place: &Place) {
+    schema::apply_to(&place.database()).expect("tables");
+    let Some(user) = Limited::to(place, 1) else {
+        return;
+    };
+    let mut config = user.config();
+    config.start_within = Duration::from_millis(700);
+    let error = SqlStore::open(config.clone(), Arc::new(|| {})).map(drop);
+    let error = error.expect_err("too few connections").to_lowercase();
+    for part in [
+        "only 1 of 3 connections",
+        "store.sql.connections = 2",
+        &user.name,
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    config.start_within = Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pause(Duration::from_millis(700));
+            user.allow(3);
+        });
+        let mut store = SqlStore::open(config, Arc::new(|| {})).expect("a store");
+        assert_eq!(one(&mut store, begin(&xid(1))), Outcome::Done);
+    });
+}
+
+fn when_others_have_all_connections_begins_are_refused_and_decisions_wait(place: &Place) {
+    schema::apply_to(&place.database()).expect("tables");
+    let Some(user) = Limited::to(place, 3) else {
+        return;
+    };
+    let mut store = SqlStore::open(user.config(), Arc::new(|| {})).expect("a store");
+    let (global, other) = (xid(1), xid(2));
+    let begins = vec![begin(&global), begin(&other)];
+    assert_eq!(run(&mut store, begins), [Outcome::Done, Outcome::Done]);
+    // Others are quicker than the store: whoever may have one connection at most has none left.
+    user.allow(1);
+    let taken = user.hold();
+    let outcome = one(&mut store, begin(&xid(3)));
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pause(Duration::from_millis(700));
+            drop(taken);
+            user.allow(3);
+        });
+        let outcome = one(&mut store, decide(&global, Decision::Commit));
+        assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    });
+    assert_eq!(one(&mut store, register(&other, 11, "t:1")), Outcome::Done);
+    assert_eq!(one(&mut store, begin(&xid(4))), Outcome::Done);
+    let left = place.column("SELECT xid FROM global_table ORDER BY transaction_id");
+    assert_eq!(left, ["10.0.0.1:8091:2", "10.0.0.1:8091:4"]);
 }
 
 fn whoever_is_not_let_in_is_told_at_once(place: &Place) {

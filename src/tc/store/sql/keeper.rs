@@ -32,6 +32,8 @@ use crate::xid::{IdGenerator, NODE_MAX, Xid};
 
 /// What a keeper begins with.
 pub(super) struct Plan {
+    /// When the store was asked to open.
+    pub(super) began: Instant,
     pub(super) config: SqlConfig,
     pub(super) wake: Wake,
     pub(super) completions: Sender<Completion>,
@@ -89,12 +91,15 @@ pub(super) struct Place {
 impl Keeper {
     async fn open(plan: Plan) -> Result<(Self, Opened), String> {
         let Plan {
+            began,
             config,
             wake,
             completions,
             events,
         } = plan;
-        let mut link = connect_patiently(&config).await?;
+        let connected = connect_patiently(&config, began).await;
+        let had = usize::from(config.writers());
+        let mut link = connected.map_err(|why| config.unconnected(had, &why))?;
         let schema = schema::inspect(&mut link)
             .await
             .map_err(|fault| fault.text().to_owned())?
@@ -408,8 +413,7 @@ async fn in_transaction(link: &mut Link, sql: &str) -> Result<Vec<Rows>, Fault> 
 }
 
 /// Connects to a database that may not be up yet.
-async fn connect_patiently(config: &SqlConfig) -> Result<Link, String> {
-    let began = now();
+pub(super) async fn connect_patiently(config: &SqlConfig, began: Instant) -> Result<Link, String> {
     let mut told = false;
     loop {
         match Link::open(&config.url, config.statement_timeout).await {
@@ -421,7 +425,7 @@ async fn connect_patiently(config: &SqlConfig) -> Result<Link, String> {
                 }
                 tokio::time::sleep(RECONNECT).await;
             }
-            Err(fault) => return Err(format!("{}: {}", config.url, fault.text())),
+            Err(fault) => return Err(fault.text().to_owned()),
         }
     }
 }

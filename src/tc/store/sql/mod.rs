@@ -35,7 +35,7 @@ mod writing;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -138,9 +138,12 @@ impl SqlStore {
         let (events, happened) = unbounded();
         let (jobs, taken) = unbounded();
         let (opening, opened) = crossbeam_channel::bounded(1);
-        let writers = config.writers();
+        let began = keeper::now();
+        // What it cannot have later had better not be missed by a request.
+        let (mut threads, starts) = connected_writers(&config, began, &taken)?;
         let plan = keeper::Plan {
-            config: config.clone(),
+            began,
+            config,
             wake,
             completions,
             events,
@@ -164,14 +167,10 @@ impl SqlStore {
                 return Err(problem);
             }
         };
-        let mut threads = vec![keeper];
-        for number in 0..writers {
-            let (hub, taken) = (hub.clone(), taken.clone());
-            let writer = std::thread::Builder::new()
-                .name(format!("seamio-sql-{number}"))
-                .spawn(move || writer::run(&hub, number, &taken))
-                .map_err(|error| format!("no thread can be started: {error}"))?;
-            threads.push(writer);
+        threads.push(keeper);
+        for start in starts {
+            // A writer waits for it.
+            let _ = start.send(hub.clone());
         }
         let node = hub.node();
         Ok(Self {
@@ -186,6 +185,47 @@ impl SqlStore {
             node,
             forgotten: Seq(0),
         })
+    }
+}
+
+/// Threads of writers, each connected and waiting for what it shares with the others. When it does not come they end.
+type Writers = (Vec<JoinHandle<()>>, Vec<Sender<Arc<Hub>>>);
+
+fn connected_writers(
+    config: &SqlConfig,
+    began: Instant,
+    jobs: &Receiver<Job>,
+) -> Result<Writers, String> {
+    let (connecting, connected) = unbounded();
+    let (mut threads, mut starts) = (Vec::new(), Vec::new());
+    for number in 0..config.writers() {
+        let (start, started) = crossbeam_channel::bounded(1);
+        let plan = writer::Plan {
+            config: config.clone(),
+            began,
+            number,
+            connecting: connecting.clone(),
+            started,
+            jobs: jobs.clone(),
+        };
+        let writer = std::thread::Builder::new()
+            .name(format!("seamio-sql-{number}"))
+            .spawn(move || writer::run(plan))
+            .map_err(|error| format!("no thread can be started: {error}"))?;
+        threads.push(writer);
+        starts.push(start);
+    }
+    drop(connecting);
+    let (mut had, mut problem) = (0, None);
+    for connected in connected {
+        match connected {
+            Ok(()) => had += 1,
+            Err(why) => problem = Some(why),
+        }
+    }
+    match problem {
+        None => Ok((threads, starts)),
+        Some(why) => Err(config.unconnected(had, &why)),
     }
 }
 
@@ -268,6 +308,20 @@ impl SqlConfig {
             node: None,
             java: JavaCoordinators::Beside,
             limits: StoreLimits::default(),
+        }
+    }
+
+    /// Why a start fails that got no more than so many connections.
+    fn unconnected(&self, had: usize, why: &str) -> String {
+        match had {
+            0 => format!("{}: {why}", self.url),
+            _ => format!(
+                "{}: only {had} of {} connections can be had (store.sql.connections = {}, and one that keeps the lease); \
+                 let the user have more, or give a smaller number: {why}",
+                self.url,
+                self.writers() + 1,
+                self.writers()
+            ),
         }
     }
 

@@ -1,16 +1,17 @@
 //! A writer: takes what waits as one batch, carries it out, and says how it went. It never gives up a connection that
 //! answers, and never guesses about one that does not.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
 use super::batch::{self, Answers, Done, Rules};
 use super::connection::{Fault, Link, runtime};
-use super::keeper::now;
+use super::keeper::{connect_patiently, now};
 use super::kept_back::KeptBack;
-use super::{Hub, Writer};
+use super::{Hub, SqlConfig, Writer};
 use crate::tc::store::{Completion, Operation, Outcome, Seq, StoreLimits, Ticket, Urgency};
 
 /// An operation on its way.
@@ -65,21 +66,51 @@ impl Job {
     }
 }
 
-/// Works until the store goes and nothing waits.
-pub(super) fn run(hub: &Hub, number: u16, jobs: &Receiver<Job>) {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            log::error!("event=writer_failed writer={number} reason={error}");
-            return;
-        }
+/// What a writer begins with.
+pub(super) struct Plan {
+    pub(super) config: SqlConfig,
+    /// When the store was asked to open.
+    pub(super) began: Instant,
+    pub(super) number: u16,
+    /// Is told whether there is a connection.
+    pub(super) connecting: Sender<Result<(), String>>,
+    /// Tells that the store is open; is gone when it never will be.
+    pub(super) started: Receiver<Arc<Hub>>,
+    pub(super) jobs: Receiver<Job>,
+}
+
+/// Connects, waits for the store to open, and works until it goes and nothing waits.
+pub(super) fn run(plan: Plan) {
+    let Plan {
+        config,
+        began,
+        number,
+        connecting,
+        started,
+        jobs,
+    } = plan;
+    let connected = runtime()
+        .map_err(|error| format!("no runtime can be started: {error}"))
+        .and_then(|runtime| {
+            let link = runtime.block_on(connect_patiently(&config, began))?;
+            Ok((runtime, link))
+        });
+    let (runtime, link) = match connected {
+        Ok(both) => both,
+        Err(why) => return drop(connecting.send(Err(why))),
+    };
+    // Whoever opens the store listens to all of them.
+    let _ = connecting.send(Ok(()));
+    drop(connecting);
+    let Ok(hub) = started.recv() else {
+        return runtime.block_on(link.close());
     };
     let mut scribe = Scribe {
-        hub,
-        jobs,
+        hub: &hub,
+        jobs: &jobs,
         number,
         kept_back: KeptBack::default(),
-        link: None,
+        link: Some(link),
         lost_session: None,
         batch: 0,
         forgotten: 0,
