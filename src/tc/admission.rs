@@ -16,6 +16,8 @@ impl Coordinator {
         let limit = |name: &str, max: usize| Some(format!("limit {name}={max} is met"));
         if self.draining {
             Some("the coordinator is shutting down, begin at another one".to_owned())
+        } else if let Some(reason) = self.share.barred() {
+            Some(reason.to_owned())
         } else if self.stats.live + self.beginning >= config.globals_max {
             limit("globals_max", config.globals_max)
         } else if self.held > config.held_max {

@@ -9,6 +9,8 @@
 //!   requester has been answered by then. The same goes for an XA branch whose client was never connected here: another
 //!   one of its application is called only when nobody had the client itself for the time of a takeover.
 //! - A coordinator that was taken for dead forgets everything it drove.
+//! - While the store says that somebody who breaks its rules is at work on it, no transaction begins; those that have
+//!   begun go on.
 //!
 //! What is remembered here of a transaction may be outdated at any time; no operation of the store relies on it.
 
@@ -35,6 +37,8 @@ pub(super) struct Share {
     waking: bool,
     /// Transactions on offer that are not taken on as soon as an RM is here.
     offers: BTreeMap<Xid, Offer>,
+    /// Why no transaction may begin.
+    barred: Option<String>,
 }
 
 /// A transaction on offer.
@@ -65,6 +69,11 @@ impl Share {
     /// Whether branches may be called now.
     pub(super) fn may_drive(&self, now: Now) -> bool {
         self.lease.is_some_and(|until| now.instant < until)
+    }
+
+    /// Why no transaction may begin on this store now, if that is so.
+    pub(super) fn barred(&self) -> Option<&str> {
+        self.barred.as_deref()
     }
 
     /// A drive waits for the lease.
@@ -102,6 +111,7 @@ impl Coordinator {
             StoreEvent::Adopted(global) => self.adopted(now, &global),
             StoreEvent::Offered { xid, resource_id } => self.offered(now, &xid, &resource_id),
             StoreEvent::Replaced { node, not_below } => self.replaced(now, node, not_below),
+            StoreEvent::Barred(reason) => self.share.barred = reason,
         }
     }
 

@@ -33,7 +33,7 @@ pub struct CoordinatorStats {
     pub rollbacks_decided: u64,
     /// Rollbacks decided because the time was over.
     pub timeouts_decided: u64,
-    /// Begins refused, for a limit or while draining.
+    /// Begins refused: for a limit, while draining, or while the store bars them.
     pub begins_refused: u64,
     /// Branches registered.
     pub branches_registered: u64,

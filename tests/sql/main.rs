@@ -11,6 +11,7 @@ mod failures;
 #[allow(dead_code)]
 #[path = "../store/history.rs"]
 mod history;
+mod java;
 mod life;
 #[allow(dead_code)]
 #[path = "../store/model.rs"]

@@ -238,6 +238,9 @@ pub enum StoreEvent {
         /// Ids are made later than this one.
         not_below: i64,
     },
+    /// Somebody else works on what is stored who does not keep to its rules, as the text says: no transaction may begin
+    /// until this is told again, with nothing.
+    Barred(Option<String>),
 }
 
 /// A global transaction to begin.

@@ -641,3 +641,31 @@ fn offers_that_are_told_no_more_are_forgotten() {
     world.advance(secs(700));
     assert_eq!(world.coordinator.share.offers(), 0);
 }
+
+#[test]
+fn while_begins_are_barred_what_has_begun_goes_on() {
+    let (mut world, tm, rm) = world("r");
+    let xid = world.begin(tm);
+    let reason = "a Java coordinator of version 1.4.2 works at 10.0.0.9:8091";
+    world.event(StoreEvent::Barred(Some(reason.to_owned())));
+    let begin = Message::GlobalBegin(GlobalBegin {
+        timeout_ms: 60_000,
+        transaction_name: "n".into(),
+    });
+    match world.ask(tm, begin) {
+        Message::GlobalBeginResponse(r) => match r.result {
+            TxResult::Failed { code, message } => {
+                assert_eq!(code, ExceptionCode::BeginFailed);
+                assert!(message.contains(reason), "{message}");
+            }
+            TxResult::Success => panic!("begun"),
+        },
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.coordinator.stats().begins_refused, 1);
+    world.register(rm, tcc(&xid, "r"));
+    world.start_commit(tm, &xid);
+    assert_eq!(world.coordinator.stats().commits_decided, 1);
+    world.event(StoreEvent::Barred(None));
+    world.begin(tm);
+}

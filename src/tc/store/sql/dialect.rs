@@ -98,6 +98,16 @@ impl Dialect {
         }
     }
 
+    /// What stands in an xid before the number of its transaction, without the colon between.
+    pub(crate) fn address_of_xid(self) -> &'static str {
+        match self {
+            Self::MySql => "SUBSTR(xid, 1, LENGTH(xid) - LENGTH(CAST(transaction_id AS CHAR)) - 1)",
+            Self::Postgres | Self::Sqlite => {
+                "SUBSTR(xid, 1, LENGTH(xid) - LENGTH(CAST(transaction_id AS TEXT)) - 1)"
+            }
+        }
+    }
+
     /// Behind the values of a SELECT that reads no table and has a condition.
     pub(crate) fn no_table(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
-//! What Java coordinators on the same tables leave behind (coordinator.md 4.8, 10.1 A1).
+//! Java coordinators on the same tables: whether they may be there, and what they leave behind (coordinator.md 4.8, 10.1 A1).
 //!
+//! - Whose address stands in the tables is asked for its version. One before 2.0 ends a start; later it keeps transactions
+//!   from beginning, until it is gone. A question is never waited for but at the start, before there is a lease.
 //! - A Java coordinator decides, and its loops carry on; when it is gone, nobody does. What has not moved for some seconds
 //!   is claimed by a row in `seamio_decision`. Should it be alive after all, a branch may be called by both, in the same
 //!   direction: its updates compare the status since 2.0.
@@ -10,19 +12,135 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::JavaCoordinators;
-use super::connection::Fault;
+use super::connection::{Fault, Link, Rows};
 use super::dialect::Dialect;
-use super::keeper::{Keeper, now, xids};
+use super::inquiry::Inquiries;
+use super::keeper::{Keeper, STEP, now, xids};
+use super::neighbours::{Change, Neighbours};
 use super::reading::{Columns, list};
+use super::{JavaCoordinators, SqlConfig};
 use crate::proto::status::GlobalStatus;
+use crate::tc::store::StoreEvent;
+use crate::xid::Xid;
+
+/// Who the others are, and the questions to them.
+#[derive(Debug)]
+pub(super) struct Watch {
+    neighbours: Neighbours,
+    inquiries: Inquiries,
+}
+
+/// What shows who else is at work: addresses in xids of transactions with this condition, with the time the newest one
+/// began; owners of Java's loops, with the time until which each has one; and siblings that are alive.
+pub(super) fn others(dialect: Dialect, condition: &str) -> String {
+    let address = dialect.address_of_xid();
+    let clock = dialect.clock_ms();
+    format!(
+        "SELECT {address}, MAX(begin_time) FROM global_table WHERE {condition} GROUP BY 1; \
+         SELECT lock_value, expire FROM distributed_lock WHERE expire > 0; \
+         SELECT address, 0 FROM seamio_node WHERE lease_until >= {clock}"
+    )
+}
+
+impl Watch {
+    /// Looks for those whose addresses are in the tables, and asks them.
+    pub(super) async fn begin(link: &mut Link, config: &SqlConfig) -> Result<Self, String> {
+        let mut watch = Self {
+            neighbours: Neighbours::default(),
+            inquiries: Inquiries::new(),
+        };
+        let results = link.run(&others(link.dialect(), "1 = 1")).await;
+        let results = results.map_err(|fault| fault.text().to_owned())?;
+        watch.look(&config.address, &[], &results);
+        let began = now();
+        while !watch.neighbours.are_known() && began.elapsed() < START_WITHIN {
+            for change in watch.ask() {
+                if let Change::Came(found) = change {
+                    return Err(format!(
+                        "{found}. Stop it and start again: what it leaves goes on here. The manual's page \"migrating\" \
+                         has the steps for versions before 2.0"
+                    ));
+                }
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        Ok(watch)
+    }
+
+    fn look(&mut self, own: &str, decided: &[Vec<Option<String>>], results: &[Rows]) {
+        let now = now();
+        let rows = |at: usize| results.get(at).map_or(&[][..], |rows| &rows.rows[..]);
+        let alive = rows(2).iter().map(|row| Columns(row).text(0).to_owned());
+        self.neighbours.know_siblings(alive.chain([own.to_owned()]));
+        for row in rows(0).iter().chain(rows(1)) {
+            let row = Columns(row);
+            let sign_ms = row.number(1).unwrap_or(0);
+            self.neighbours.saw(now, row.text(0).trim(), sign_ms);
+        }
+        for row in decided {
+            let row = Columns(row);
+            if let Some((address, _)) = row.text(0).rsplit_once(':') {
+                let sign_ms = row.number(2).unwrap_or(0);
+                self.neighbours.saw(now, address, sign_ms);
+            }
+        }
+    }
+
+    /// Takes the answers that have come, and asks whoever is due.
+    fn ask(&mut self) -> Vec<Change> {
+        let now = now();
+        let mut changes = Vec::new();
+        while let Some((address, reply)) = self.inquiries.poll() {
+            changes.extend(self.neighbours.answered(now, &address, reply));
+        }
+        for address in self.neighbours.due(now, self.inquiries.room()) {
+            self.inquiries.ask(address);
+        }
+        changes
+    }
+
+    /// Whether a transaction may be decided or driven here: not when it is of a coordinator that may be too old.
+    pub(super) fn may_touch(&self, xid: &Xid) -> bool {
+        let address = xid.as_text().rsplit_once(':').map_or("", |(a, _)| a);
+        !self.neighbours.may_be_too_old(address)
+    }
+}
 
 impl Keeper {
+    /// Looks who else is at work, and bars begins while one of them is too old. Blocks for nothing.
+    pub(super) fn look_around(&mut self, decided: &[Vec<Option<String>>], results: &[Rows]) {
+        let config = &self.hub.config;
+        self.watch.look(&config.address, decided, results);
+        let changes = self.watch.ask();
+        for change in &changes {
+            match change {
+                Change::Came(found) => log::error!(
+                    "event=java_too_old address={} version={}: no transaction begins here until it has been stopped",
+                    found.address,
+                    found.version.escape_debug()
+                ),
+                Change::Went(address) => log::warn!("event=java_too_old_gone address={address}"),
+            }
+        }
+        if !changes.is_empty() {
+            let reason = self.watch.neighbours.too_old();
+            if reason.is_none() {
+                log::info!("event=begins_accepted");
+            }
+            let reason = reason.map(|found| found.to_string());
+            self.hub.tell(StoreEvent::Barred(reason));
+        }
+    }
+
     /// Claims what Java coordinators decided and did not finish.
     pub(super) async fn claim_foreign(
         &mut self,
         rows: &[Vec<Option<String>>],
     ) -> Result<(), Fault> {
+        if self.watch.neighbours.too_old().is_some() {
+            self.foreign.clear();
+            return Ok(());
+        }
         let mut seen = HashMap::new();
         let mut ripe = Vec::new();
         let beside = self.hub.config.java == JavaCoordinators::Beside;
@@ -38,7 +156,8 @@ impl Keeper {
                 Some((same, since)) if *same == status => *since,
                 _ => now(),
             };
-            if !beside || since.elapsed() >= patience(status) {
+            let waited = !beside || since.elapsed() >= patience(status);
+            if waited && self.watch.may_touch(&xid) {
                 ripe.push(xid);
             } else {
                 seen.insert(xid, (status, since));
@@ -118,5 +237,7 @@ fn patience(status: GlobalStatus) -> Duration {
     }
 }
 
+/// A start waits so long for answers. Coordinators that answer do so at once.
+const START_WITHIN: Duration = Duration::from_secs(10);
 /// Transactions brought back at once.
 const AT_ONCE: usize = 500;

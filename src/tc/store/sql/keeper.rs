@@ -11,6 +11,7 @@
 //! - A transaction whose time is over and that nobody has decided is adopted by everybody who sees it: the first decides.
 //! - What a Java coordinator decided and did not finish within some seconds is claimed by a row in `seamio_decision`.
 //! - A coordinator whose lease ran out forgets what it drove, and then adopts what is still its own.
+//! - While a Java coordinator before 2.0 works on the tables, nothing begins and nothing of Java's is claimed (`foreign`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,9 +23,10 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::Sender;
 
 use super::connection::{Fault, Link, Rows, runtime};
+use super::foreign::Watch;
 use super::reading::{Columns, Questions, list};
 use super::turns::Turns;
-use super::{Hub, JavaCoordinators, SqlConfig, Wake, schema};
+use super::{Hub, JavaCoordinators, SqlConfig, Wake, foreign, schema};
 use crate::proto::Text;
 use crate::proto::status::GlobalStatus;
 use crate::tc::store::{Completion, Global, Operation, StoreEvent};
@@ -77,6 +79,8 @@ pub(super) struct Keeper {
     until: Instant,
     /// Decided by Java coordinators: the status each had, and since when it has been seen.
     pub(super) foreign: HashMap<Xid, (GlobalStatus, Instant)>,
+    /// Who the others are.
+    pub(super) watch: Watch,
     ticks: u64,
 }
 
@@ -108,6 +112,7 @@ impl Keeper {
         for warning in &schema.warnings {
             log::warn!("{warning}");
         }
+        let watch = Watch::begin(&mut link, &config).await?;
         let asked = now();
         let place = claim(&mut link, &config, Claiming::AtStart).await?;
         let hub = Arc::new(Hub {
@@ -130,6 +135,7 @@ impl Keeper {
             hub: hub.clone(),
             link: Some(link),
             foreign: HashMap::new(),
+            watch,
             ticks: 0,
             place,
         };
@@ -200,10 +206,13 @@ impl Keeper {
             self.compare_clocks(Columns(clock).number(0).map_err(Fault::Refused)?);
         }
         let dead = xids(rows(2))?;
-        let overdue = xids(rows(3))?;
+        let mut overdue = xids(rows(3))?;
         let foreign = rows(4).to_vec();
+        self.look_around(&foreign, results.get(6..).unwrap_or_default());
         let full = [dead.len(), overdue.len()].contains(&AT_ONCE);
         self.take_over(&dead).await?;
+        // What may be decided by somebody who does not compare is left to that one.
+        overdue.retain(|xid| self.watch.may_touch(xid));
         self.adopt(&overdue).await?;
         self.claim_foreign(&foreign).await?;
         if self.hub.reload.swap(false, Ordering::Relaxed) {
@@ -285,11 +294,12 @@ impl Keeper {
              SELECT d.xid FROM seamio_decision d LEFT JOIN seamio_node n ON n.node_id = d.driver \
              WHERE d.driver <> {node} AND (n.node_id IS NULL OR n.lease_until < {clock}) LIMIT {AT_ONCE}; \
              SELECT xid FROM global_table WHERE status = 1 AND begin_time + timeout < {clock} - {grace} LIMIT {AT_ONCE}; \
-             SELECT g.xid, g.status, g.transaction_id FROM global_table g LEFT JOIN seamio_decision d ON d.xid = g.xid \
+             SELECT g.xid, g.status, g.begin_time FROM global_table g LEFT JOIN seamio_decision d ON d.xid = g.xid \
              WHERE g.status IN (0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13) AND d.xid IS NULL AND (g.status NOT IN (9, 11, 13) \
              OR g.begin_time < {clock} - {LEFT_OVER_MS}) LIMIT {AT_ONCE}; \
-             SELECT {clock}",
+             SELECT {clock}; {others}",
             token = self.place.token,
+            others = foreign::others(dialect, "status = 1"),
         )
     }
 
@@ -636,7 +646,7 @@ const AT_ONCE: usize = 2000;
 /// Transactions read in one round trip.
 const LOADED_AT_ONCE: usize = 500;
 /// Between two looks at whether to stop.
-const STEP: Duration = Duration::from_millis(50);
+pub(super) const STEP: Duration = Duration::from_millis(50);
 /// Between two tries to reach a database that is not up.
 const RECONNECT: Duration = Duration::from_millis(500);
 const CLAIMS_MAX: usize = 50;

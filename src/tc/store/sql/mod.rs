@@ -4,6 +4,8 @@
 //! one database transaction (`batch`); decisions are compared and set while the transaction's row is locked, so it does
 //! not matter which coordinator a client asks. Writers (threads, each with one connection) carry batches out; the keeper
 //! (one more) holds this coordinator's lease, and takes over what a dead sibling or a Java coordinator has left (`keeper`).
+//! It asks the others for their versions (`neighbours`): one before 2.0 stops a start, and later keeps transactions from
+//! beginning.
 //!
 //! # Isolation and retries
 //!
@@ -24,8 +26,10 @@ mod batch;
 mod connection;
 mod dialect;
 mod foreign;
+mod inquiry;
 mod keeper;
 mod kept_back;
+mod neighbours;
 mod reading;
 pub mod schema;
 mod turns;
@@ -74,7 +78,7 @@ pub struct SqlConfig {
     pub limits: StoreLimits,
 }
 
-/// Who else uses the tables.
+/// Who else uses the tables. One that is found to be older than 2.0 is refused, whatever is said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JavaCoordinators {
     /// Nobody: what a Java coordinator left is taken over at once.
