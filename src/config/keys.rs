@@ -250,7 +250,8 @@ pub const KEYS: &[Key] = &[
         name: "store.sql.java",
         kind: Kind::Word(&["none", "beside"]),
         default: "beside",
-        meaning: "whether Java coordinators use the same tables: none, or beside (from 2.0 on)",
+        meaning: "whether Java coordinators use the same tables: none, or beside (from 2.0 on; an older one that answers is \
+                  refused either way)",
         ..PLAIN
     },
     Key {

@@ -23,7 +23,17 @@
 //! # From versions before 2.0: one after the other
 //!
 //! Their updates do not compare the status, so one of them may commit what another coordinator rolls back
-//! (its own kind too). Never run one beside seamio.
+//! (its own kind too). Never run one beside seamio. It is refused where it shows: seamio asks whoever's address stands in the
+//! tables (in the xid of a transaction, or as the owner of a loop in `distributed_lock`) for its version, with the registration of a
+//! client, of which a Java coordinator may write a line.
+//!
+//! | one before 2.0 answers | seamio |
+//! |---|---|
+//! | at the start | does not start (exit code 4) and says which one it is, whatever `store.sql.java` says |
+//! | later | refuses begins, as when the database is away, and takes nothing over from Java; what has begun goes on. The log says `event=java_too_old`, and `event=begins_accepted` when it has been silent twice, some seconds after its end |
+//!
+//! What cannot be seen: one of 1.4 or earlier that has no transaction in the tables, and one that cannot be reached from here at
+//! the address in its xids. Where nobody answers nobody is taken to be.
 //!
 //! 1. Stop all of them. Transactions stay in the tables.
 //! 2. `seamio schema apply URL`: adds `lock_table.status`, the indexes and the tables that came later.

@@ -74,6 +74,7 @@
 //!
 //! - the server is too old, or takes no writes: `read_only`, `super_read_only`, `innodb_read_only`,
 //!   `default_transaction_read_only`, a standby;
+//! - a Java coordinator before 2.0 is at work on the tables and answers ([`migrating`](super::migrating));
 //! - a table or a column is missing (`lock_table.status` in the schema of Seata 1.4 and earlier), has a type that cannot hold
 //!   its values, or a column that seamio does not know has to be filled;
 //! - a table has no key that tells its rows apart, an engine without transactions (MyISAM), is unlogged, a view or a foreign
@@ -100,7 +101,7 @@
 //! | `store.sql.statement-timeout` | 10 s | longest round trip, and longest wait for a new connection |
 //! | `store.sql.retry-for` | 20 s | how long a decision is tried again while the database is away |
 //! | `store.sql.lease` | 9 s | how long after its last sign of life a coordinator counts as dead |
-//! | `store.sql.java` | `beside` | whether Java coordinators use the tables: `none`, or `beside` (from 2.0 on) |
+//! | `store.sql.java` | `beside` | whether Java coordinators use the tables: `none`, or `beside` (from 2.0 on; an older one that answers is refused either way) |
 //!
 //! Seata's own keys lead to the same store: with `store.mode = db`, the database is that of `store.db.url`, a JDBC URL of
 //! MySQL, MariaDB or PostgreSQL, with `store.db.user` and `store.db.password`. Of its parameters those about the user, the
@@ -135,6 +136,7 @@
 //! | drives what a dead one drove | who first claims it once the lease is over, by the clock of the database; what the dead one comes back to is no longer its own, and it forgets it |
 //! | times an undecided transaction out | the one that began it; 2 s later, whoever sees it |
 //! | drives what needs an RM that is connected elsewhere only | the driver offers it, a coordinator with such an RM takes it |
+//! | keeps transactions from beginning | a Java coordinator before 2.0, from when something of it is in the tables until it is stopped ([`migrating`](super::migrating)) |
 //! | finishes what a Java coordinator decided | that one; after 5 s without a change (20 s while it may be answering a client) a seamio coordinator |
 //!
 //! SIGTERM gives the lease back, so siblings need not wait for its end.
