@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use super::exchange::Asked;
 use super::inbox::{Command, Inbox};
@@ -21,8 +22,9 @@ use crate::xid::BranchId;
 /// Runs second phases of branches, undo and everything else that needs the host's runtime. The host spawns it; nothing else
 /// runs it.
 ///
-/// Without it every second phase is answered with a failure that the coordinator tries again. It ends when the client is
-/// closed, or when its last handle is dropped. Second phases of one global transaction run one after the other in the order
+/// A second phase that comes before the future was first polled waits for that, at most five seconds: a coordinator asks as soon
+/// as it sees the resource, and the host may still be on its way. Without it every second phase is answered with a failure that
+/// the coordinator tries again. It ends when the client is closed, or when its last handle is dropped. Second phases of one global transaction run one after the other in the order
 /// of the coordinator's requests, those of different ones at once up to
 /// [`phase_two_concurrency`](super::ClientOptions::phase_two_concurrency). One that panics counts as a failure to be tried
 /// again.
@@ -81,13 +83,24 @@ struct JobState {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
-    /// Never polled.
+    /// Never polled: what comes waits for it.
     #[default]
     Unspawned,
+    /// Never polled, and what came has waited long enough.
+    Late,
     Polled,
     Dropped,
     /// The client is gone: what is there is finished, nothing new comes.
     Closed,
+}
+
+/// What waits for the first poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// Nothing has to be done about it.
+    Soon,
+    /// It is the first that waits for a future which was not polled yet: [`Jobs::give_up`] is due after [`SPAWN_WITHIN`].
+    Unspawned,
 }
 
 struct Job {
@@ -137,24 +150,48 @@ impl Jobs {
         &self,
         work: Work,
         resource: Arc<dyn Resource>,
-    ) -> Result<(), Box<Unserved>> {
+    ) -> Result<Queued, Box<Unserved>> {
         let mut state = self.lock();
         let why = match state.stage {
-            Stage::Unspawned => "the future returned by build() has not been spawned",
+            Stage::Late => UNSPAWNED,
             Stage::Dropped => "the future returned by build() was dropped",
             Stage::Closed => "the client is closed",
-            Stage::Polled if state.queue.len() >= self.queue_max => {
+            Stage::Unspawned | Stage::Polled if state.queue.len() >= self.queue_max => {
                 "limit reached: phase_two_queue"
             }
-            Stage::Polled => {
+            Stage::Unspawned | Stage::Polled => {
                 state.queue.push_back(Job { work, resource });
+                let queued = match state.stage {
+                    Stage::Unspawned if state.queue.len() == 1 => Queued::Unspawned,
+                    _ => Queued::Soon,
+                };
                 wake(state);
-                return Ok(());
+                return Ok(queued);
             }
         };
         drop(state);
         log::error!("resource={} event=phase-two-refused {why}", resource.id());
         Err(Box::new(Unserved { work, why }))
+    }
+
+    /// What has waited long enough for the first poll, if that has not come. From now on nothing waits for it.
+    pub(crate) fn give_up(&self) -> Vec<Unserved> {
+        let mut state = self.lock();
+        if state.stage != Stage::Unspawned {
+            return Vec::new();
+        }
+        state.stage = Stage::Late;
+        let queue = std::mem::take(&mut state.queue);
+        drop(state);
+        let unserved = queue.into_iter().map(|job| {
+            let resource = job.resource.id();
+            log::error!("resource={resource} event=phase-two-refused {UNSPAWNED}");
+            Unserved {
+                work: job.work,
+                why: UNSPAWNED,
+            }
+        });
+        unserved.collect()
     }
 
     /// Has a future run beside the second phases, or gives it back when nothing runs any more.
@@ -215,7 +252,7 @@ impl Background {
     /// Takes in what is new. Whether the client is gone.
     fn take_new(&mut self, cx: &Context<'_>) -> bool {
         let mut state = self.jobs.lock();
-        if state.stage == Stage::Unspawned {
+        if matches!(state.stage, Stage::Unspawned | Stage::Late) {
             state.stage = Stage::Polled;
         }
         let spawned = std::mem::take(&mut state.spawned);
@@ -486,6 +523,11 @@ fn branch(xid: Text, branch_id: i64, application_data: Text) -> PhaseTwo {
         application_data,
     }
 }
+
+const UNSPAWNED: &str = "the future returned by build() has not been spawned";
+
+/// How long second phases wait for the first poll. Less than coordinators wait for an answer.
+pub(crate) const SPAWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Rounds over what is ready before other tasks of the host get their turn.
 const ROUNDS_MAX: usize = 32;

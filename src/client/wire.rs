@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::background::{Jobs, Work};
+use super::background::{Jobs, Queued, SPAWN_WITHIN, Unserved, Work};
 use super::credentials::Credentials;
 use super::exchange::{Asked, Exchange, LinkId, Output};
 use super::inbox::{Command, Inbox};
@@ -317,7 +317,8 @@ impl Desk {
         };
         let (work, why) = match self.resources.get(&(id.clone(), branch_type)) {
             Some(resource) => match self.jobs.push(work, Arc::clone(resource)) {
-                Ok(()) => return,
+                Ok(Queued::Soon) => return,
+                Ok(Queued::Unspawned) => return self.wait_for_spawn(),
                 Err(unserved) => (unserved.work, unserved.why.to_owned()),
             },
             None => {
@@ -329,6 +330,21 @@ impl Desk {
         let answer = work.asked.retry_later(&why);
         self.exchange
             .handle_served(now, work.session, &work.head, answer);
+    }
+
+    /// Answers what waits for the host to spawn the client's future, if that takes too long.
+    fn wait_for_spawn(&self) {
+        let Some(handle) = &self.handle else { return };
+        let (jobs, inbox) = (Arc::clone(&self.jobs), Arc::clone(&self.inbox));
+        handle.after(SPAWN_WITHIN, move || {
+            for Unserved { work, why } in jobs.give_up() {
+                inbox.push(Command::Served {
+                    session: work.session,
+                    answer: work.asked.retry_later(why),
+                    head: work.head,
+                });
+            }
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 mod bank;
 #[macro_use]
 mod database;
+mod cuts;
 mod ends;
 mod fixture;
 mod kinds;

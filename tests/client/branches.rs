@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use seamio::client::{BranchError, LockQuery, NewBranch, Rm, Seata, TxOptions, wait};
+use seamio::client::{BranchError, LockQuery, NewBranch, Outcome, Rm, Seata, TxOptions, wait};
 use seamio::proto::Text;
 use seamio::proto::message::BranchReport;
-use seamio::proto::status::{BranchStatus, BranchType};
+use seamio::proto::status::{BranchStatus, BranchType, GlobalStatus};
 
-use crate::fixture::{Answer, Asked, Coordinator, Ledger, PATIENCE, builder, connect};
+use crate::fixture::{Answer, Asked, Coordinator, Ledger, PATIENCE, builder, connect, run};
 
 fn branch(xid: &Text, lock_key: &str) -> NewBranch {
     NewBranch {
@@ -146,6 +146,27 @@ fn a_second_phase_that_fails_or_panics_is_asked_again() {
             .all(|asked| matches!(asked, Asked::Rollback(_)))
     );
     assert_eq!(seata.metrics().phase_two_panics, 1);
+}
+
+/// A coordinator asks as soon as it sees the resource: a service that has just come up again is asked before its `main` has got
+/// as far as to spawn the future. It took that for a failure once, and its transactions were told to be rolled back some time.
+#[test]
+fn a_second_phase_waits_for_the_host_to_spawn_its_future() {
+    let tc = Coordinator::start();
+    let (seata, background) = wait(builder(&[tc.address]).build()).expect("a coordinator is there");
+    let (rm, _) = ready(&seata);
+    let tx = wait(seata.begin(TxOptions::default())).expect("begun");
+    wait(rm.register_branch(branch(tx.xid(), "t:1"))).expect("a branch");
+    let rolled_back = std::thread::spawn(move || wait(tx.rollback()));
+    while seata.metrics().phase_two == 0 {
+        std::thread::yield_now();
+    }
+    run(background);
+    match rolled_back.join().expect("no panic") {
+        Outcome::RolledBack { status, .. } => assert_eq!(status, GlobalStatus::Rollbacked),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(seata.metrics().phase_two, 1, "asked once");
 }
 
 #[test]

@@ -100,11 +100,11 @@ impl Scene {
         Pin::new(background).poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    fn commit(&self, xid: &str, branch: i64) -> Result<(), String> {
+    fn commit(&self, xid: &str, branch: i64) -> Result<Queued, String> {
         self.commit_with(xid, branch, "")
     }
 
-    fn commit_with(&self, xid: &str, branch: i64, data: &str) -> Result<(), String> {
+    fn commit_with(&self, xid: &str, branch: i64, data: &str) -> Result<Queued, String> {
         let asked = Asked::Commit(BranchEnd {
             xid: xid.into(),
             branch_id: branch,
@@ -115,7 +115,7 @@ impl Scene {
         self.push(asked, branch as i32)
     }
 
-    fn push(&self, asked: Asked, id: i32) -> Result<(), String> {
+    fn push(&self, asked: Asked, id: i32) -> Result<Queued, String> {
         let head = FrameHead {
             kind: MessageKind::Request,
             serializer: 1,
@@ -153,11 +153,44 @@ impl Scene {
 const DONE: BranchStatus = BranchStatus::PhaseTwoCommitted;
 const RETRY: Option<BranchStatus> = Some(BranchStatus::PhaseTwoCommitFailedRetryable);
 
+/// The coordinator asks as soon as it sees the resource, which may be before the host has spawned the future.
 #[test]
-fn nothing_is_taken_before_it_is_spawned_and_after_it_is_dropped() {
+fn what_comes_before_it_is_spawned_waits_for_it() {
+    let mut scene = Scene::new(4, 2);
+    assert_eq!(scene.commit("x", 1), Ok(Queued::Unspawned));
+    assert_eq!(scene.commit("y", 2), Ok(Queued::Soon));
+    let why = scene.commit("z", 3).expect_err("full");
+    assert!(why.contains("phase_two_queue"), "{why}");
+    assert!(scene.poll().is_pending());
+    assert_eq!(scene.slow.at_work(), [1, 2]);
+    // Its time comes when there is nothing to give up any more.
+    assert!(scene.jobs.give_up().is_empty());
+    scene.slow.end(1, DONE);
+    scene.slow.end(2, DONE);
+    assert!(scene.poll().is_pending());
+    assert_eq!(scene.answers(), [(1, Some(DONE)), (2, Some(DONE))]);
+}
+
+#[test]
+fn nobody_waits_for_a_spawn_for_ever() {
     let mut scene = Scene::new(4, 4);
-    let why = scene.commit("x", 1).expect_err("not spawned");
+    scene.commit("x", 1).expect("waits");
+    let given_up: Vec<i32> = scene
+        .jobs
+        .give_up()
+        .iter()
+        .map(|u| u.work.head.id)
+        .collect();
+    assert_eq!(given_up, [1]);
+    let why = scene.commit("x", 1).expect_err("late");
     assert!(why.contains("spawned"), "{why}");
+    assert!(scene.poll().is_pending());
+    assert_eq!(scene.commit("x", 1), Ok(Queued::Soon));
+}
+
+#[test]
+fn what_is_under_way_when_it_is_dropped_is_tried_again() {
+    let mut scene = Scene::new(4, 4);
     assert!(scene.poll().is_pending());
     scene.commit("x", 1).expect("polled once");
     assert!(scene.poll().is_pending());
@@ -166,7 +199,7 @@ fn nothing_is_taken_before_it_is_spawned_and_after_it_is_dropped() {
     scene.background = None;
     let mut answers = scene.answers();
     answers.sort();
-    assert_eq!(answers, [(1, RETRY), (2, RETRY), (3, RETRY)].map(|a| a));
+    assert_eq!(answers, [(1, RETRY), (2, RETRY), (3, RETRY)]);
     assert!(scene.commit("x", 1).is_err(), "dropped");
 }
 
