@@ -4,7 +4,7 @@ use seamio::client::at::{Error, query};
 use seamio::proto::status::GlobalStatus;
 
 use crate::database::{Kind, Tried};
-use crate::fixture::{run, scene, until};
+use crate::fixture::{PATIENCE, run, scene, until};
 
 const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY, v INT, s VARCHAR(20) UNIQUE);
     INSERT INTO t (id, v, s) VALUES (1, 10, 'one'), (2, 20, 'two');";
@@ -279,7 +279,34 @@ async fn a_failed_transaction_is_undone<DB: Tried>() {
     assert!(scene.undo_rows().await.is_empty());
 }
 
+/// What the coordinator has asked for when the client is closed is done before it ends: here an undo log that somebody keeps from
+/// being deleted.
+async fn a_client_that_is_closed_deletes_its_undo_logs<DB: Tried>()
+where
+    for<'c> &'c mut DB::Connection: sqlx::Executor<'c, Database = DB>,
+{
+    let Some(scene) = scene::<DB>(TABLE).await else {
+        return;
+    };
+    let tx = scene.begin().await;
+    scene
+        .branch(&tx, &["UPDATE t SET v = 0 WHERE id = 1"])
+        .await;
+    let mut other = scene.pool().begin().await.expect("begun");
+    let kept = sqlx::raw_sql("UPDATE undo_log SET log_status = 0");
+    kept.execute(&mut *other).await.expect("kept");
+    let outcome = tx.commit().await;
+    assert!(outcome.is_committed(), "{outcome:?}");
+    until("asked", || async { scene.seata.metrics().phase_two == 1 }).await;
+    let seata = scene.seata.clone();
+    let closing = tokio::spawn(async move { seata.close(PATIENCE).await });
+    other.rollback().await.expect("let go");
+    closing.await.expect("closed");
+    assert_eq!(scene.undo_rows().await, [""; 0]);
+}
+
 on_every_database!(
+    a_client_that_is_closed_deletes_its_undo_logs,
     nothing_changed_is_no_branch,
     queries_of_sqlx_run_on_a_branch,
     an_unfinished_branch_never_was,

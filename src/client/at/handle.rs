@@ -145,16 +145,6 @@ impl<DB: Database> At<DB> {
         }
     }
 
-    /// Deletes the undo logs of the branches that are committed by now, instead of leaving it to the background. Before the
-    /// client is closed it leaves a clean table.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`]; what was not deleted stays queued.
-    pub async fn clean_up(&self) -> Result<(), Error> {
-        self.resource.clean_queued().await.map_err(Error::Database)
-    }
-
     /// The id under which the coordinator knows it.
     pub fn resource_id(&self) -> &str {
         self.resource.id.as_str()

@@ -33,9 +33,6 @@ pub struct AtOptions {
     pub report_success: ReportSuccess,
     /// How long the description of a table is believed. Default 15 min; an error that hints at a changed table ends it.
     pub table_expiry: Duration,
-    /// Committed branches whose undo log waits to be deleted, at most. Default 10 000; what does not fit is left for the
-    /// coordinator's request to delete old undo logs.
-    pub cleanup_queue: usize,
     /// Which old rows the coordinator's request deletes.
     pub purge: Purge,
 }
@@ -102,7 +99,6 @@ impl AtOptions {
             keys: KeyRules::default(),
             report_success: ReportSuccess::default(),
             table_expiry: Duration::from_secs(900),
-            cleanup_queue: 10_000,
             purge: Purge::default(),
         }
     }

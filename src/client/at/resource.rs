@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::Pool;
 
 use super::AtOptions;
-use super::cleanup::{Cleanup, Room};
+use super::cleanup::{Branch, Cleanup, Deleted, Working};
 use super::coordination::Coordination;
 use super::database::{Database, Plain, Reuse, Server};
 use super::lock_key::KeyRules;
@@ -28,7 +28,7 @@ pub(super) struct AtResource<DB: Database> {
     pub(super) server: Server,
     pub(super) undo: UndoTable,
     pub(super) tables: Tables,
-    pub(super) cleanup: Cleanup,
+    pub(super) cleanup: Arc<Cleanup>,
     pub(super) keys: KeyRules,
 }
 
@@ -42,40 +42,41 @@ impl<DB: Database> AtResource<DB> {
         }
     }
 
-    /// Deletes the undo logs of committed branches as long as there are any.
-    async fn clean(self: Arc<Self>) {
-        let mut working = self.cleanup.working();
-        let mut pause = Cleanup::FIRST_PAUSE;
-        loop {
-            self.coordinator.sleep(pause).await;
-            pause = match self.clean_queued().await {
-                Ok(()) => Cleanup::FIRST_PAUSE,
-                Err(error) => {
-                    let pause = Cleanup::next_pause(pause);
-                    log::warn!(
-                        "resource={} event=undo-log-not-deleted retry_in={pause:?} error={error}",
-                        self.id
-                    );
-                    pause
-                }
+    /// Deletes the undo logs of committed branches as long as there are any. What fails, the coordinator asks for again.
+    async fn clean(self: Arc<Self>, mut working: Working) {
+        self.coordinator.sleep(Cleanup::PAUSE).await;
+        while let Some(batch) = working.take() {
+            let Err(error) = self.delete(batch.branches()).await else {
+                batch.done();
+                continue;
             };
-            if working.stop_when_empty() {
-                return;
+            drop(batch);
+            working.refuse();
+            let mut error = Some(error);
+            let mut pause = Cleanup::FIRST_RETRY;
+            while let Some(why) = error {
+                log::warn!(
+                    "resource={} event=undo-log-not-deleted retry_in={pause:?} error={why}",
+                    self.id
+                );
+                self.coordinator.sleep(pause).await;
+                pause = Cleanup::next_retry(pause);
+                error = self.probe().await.err();
             }
+            working.accept();
         }
     }
 
-    /// Deletes what is queued now. What fails is queued again.
-    pub(super) async fn clean_queued(&self) -> Result<(), sqlx::Error> {
-        loop {
-            let batch = self.cleanup.take();
-            if batch.branches().is_empty() {
-                return Ok(());
-            }
-            let mut conn = self.pool.acquire().await?;
-            undo_rows::delete::<DB>(&mut conn, &self.undo, batch.branches()).await?;
-            batch.done();
-        }
+    /// Whether the undo log can be read.
+    async fn probe(&self) -> Result<(), sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        undo_rows::ask::<DB>(&mut conn, self.undo.probe()).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, branches: &[Branch]) -> Result<(), sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        undo_rows::delete::<DB>(&mut conn, &self.undo, branches).await
     }
 
     async fn purge(&self, save_days: i16) {
@@ -121,23 +122,22 @@ impl<DB: Database> Resource for AtResource<DB> {
         BranchType::At
     }
 
-    /// Answers at once: what is committed stays committed, and rows that nobody deletes are deleted when they are old.
+    /// What is committed stays committed; done is this when the undo log is gone, so that the coordinator asks again for one
+    /// that could not be deleted, or whose client was killed. It has let the rows go before, and nobody waits for the answer.
     fn commit(self: Arc<Self>, branch: PhaseTwo) -> BoxFuture<BranchStatus> {
         Box::pin(async move {
-            match self.cleanup.push((branch.xid, branch.branch_id.0)) {
-                Room::Idle => {
-                    let resource = Arc::clone(&self);
-                    self.coordinator.spawn(Box::pin(resource.clean()));
-                }
-                Room::Working => {}
-                Room::Full => {
-                    // Who commits faster than rows are deleted waits for it.
-                    if let Err(error) = self.clean_queued().await {
-                        log::warn!("resource={} event=undo-log-left error={error}", self.id);
-                    }
-                }
+            let branch = (branch.xid, branch.branch_id.0);
+            let Some((deleted, working)) = self.cleanup.push(branch) else {
+                return BranchStatus::PhaseTwoCommitFailedRetryable;
+            };
+            if let Some(working) = working {
+                let resource = Arc::clone(&self);
+                self.coordinator.spawn(Box::pin(resource.clean(working)));
             }
-            BranchStatus::PhaseTwoCommitted
+            match deleted.await {
+                Some(Deleted) => BranchStatus::PhaseTwoCommitted,
+                None => BranchStatus::PhaseTwoCommitFailedRetryable,
+            }
         })
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use sqlx::Pool;
 
-use super::cleanup::Cleanup;
 use super::coordination::Coordination;
 use super::database::{Database, TableName};
 use super::meta::TableMeta;
@@ -51,7 +50,7 @@ pub(super) async fn open<DB: Database>(
         server,
         undo,
         tables: Tables::new(options.table_expiry),
-        cleanup: Cleanup::new(options.cleanup_queue),
+        cleanup: Arc::default(),
         keys: options.keys.clone(),
         options,
     }))

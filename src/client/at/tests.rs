@@ -196,27 +196,49 @@ async fn a_cancelled_statement_ends_the_branch() {
     assert_eq!(number(&resource, "SELECT v FROM t").await, 10);
 }
 
+/// A branch is committed when its undo log is gone: what could not be deleted, the coordinator asks for again.
 #[tokio::test]
-async fn committed_branches_are_cleaned_in_the_background() {
+async fn a_committed_branch_has_no_undo_log() {
     let (resource, told) = resource(TABLE, |options| options).await;
     let mut branch = branch(&resource, Unit::Explicit).await;
     let update = query("UPDATE t SET v = 11");
     branch.execute(update).await.expect("updated");
     branch.commit().await.expect("committed");
-    let phase_two = PhaseTwo {
-        xid: Text::from(XID.to_owned()),
-        branch_id: BranchId(7),
-        application_data: Text::new(),
+    let second_phase = || {
+        let phase_two = PhaseTwo {
+            xid: Text::from(XID.to_owned()),
+            branch_id: BranchId(7),
+            application_data: Text::new(),
+        };
+        Arc::clone(&resource).commit(phase_two)
     };
-    for _ in 0..2 {
-        let committed = Arc::clone(&resource).commit(phase_two.clone()).await;
-        assert_eq!(committed, BranchStatus::PhaseTwoCommitted);
-    }
+    let worker = || async {
+        loop {
+            if let Some(worker) = told.spawned.lock().expect("a lock").pop() {
+                break tokio::spawn(worker);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let failed = BranchStatus::PhaseTwoCommitFailedRetryable;
+    let hidden = sqlx::raw_sql("ALTER TABLE undo_log RENAME TO hidden");
+    hidden.execute(&resource.pool).await.expect("renamed");
+    let committing = tokio::spawn(second_phase());
+    let working = worker().await;
+    assert_eq!(committing.await.expect("no panic"), failed);
+    // As long as the database fails, nobody waits for it.
+    assert_eq!(second_phase().await, failed);
+    let shown = sqlx::raw_sql("ALTER TABLE hidden RENAME TO undo_log");
+    shown.execute(&resource.pool).await.expect("renamed");
+    working.await.expect("no panic");
     assert_eq!(number(&resource, "SELECT COUNT(*) FROM undo_log").await, 1);
-    let mut spawned = std::mem::take(&mut *told.spawned.lock().expect("a lock"));
-    assert_eq!(spawned.len(), 1);
-    spawned.pop().expect("a worker").await;
-    assert_eq!(number(&resource, "SELECT COUNT(*) FROM undo_log").await, 0);
+    for _ in 0..2 {
+        let committing = tokio::spawn(second_phase());
+        worker().await.await.expect("no panic");
+        let committed = committing.await.expect("no panic");
+        assert_eq!(committed, BranchStatus::PhaseTwoCommitted);
+        assert_eq!(number(&resource, "SELECT COUNT(*) FROM undo_log").await, 0);
+    }
 }
 
 #[tokio::test]

@@ -39,8 +39,7 @@ fn the_sum_never_changes_when_services_are_killed_too() {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victims {
     Coordinator,
-    /// The services as well. The undo logs of committed branches that a service had still to delete stay behind: they are
-    /// deleted when they are old (client.md 5.1).
+    /// The services as well.
     All,
 }
 
@@ -133,7 +132,7 @@ async fn watch(test: &'static str, victims: Victims) {
     })
     .await;
     let told = lock(&ledger).told.clone();
-    audit(&bank, &coordinator, &told, victims).await;
+    audit(&bank, &coordinator, &told).await;
     for service in services {
         service.close();
     }
@@ -146,12 +145,7 @@ async fn watch(test: &'static str, victims: Victims) {
 }
 
 /// Waits until no row is locked and everything is cleaned, and looks at what is there then.
-async fn audit(
-    bank: &Bank,
-    coordinator: &Coordinator,
-    told: &BTreeMap<i64, Told>,
-    victims: Victims,
-) {
+async fn audit(bank: &Bank, coordinator: &Coordinator, told: &BTreeMap<i64, Told>) {
     let seata = connect(&coordinator.address.to_string(), 2).await;
     let counters = bank.counters(&seata).await;
     // Every transfer holds an account as long as it is undecided, and until it is rolled back.
@@ -165,11 +159,11 @@ async fn audit(
     .await;
     let patience = now() + PATIENCE;
     loop {
-        let faults = bank.faults(told, victims).await;
+        let faults = bank.faults(told).await;
         if faults.is_empty() {
             break;
         }
-        // Undo logs of what is committed are deleted a little later.
+        // The undo logs of what was decided last are deleted a little later.
         assert!(now() < patience, "{faults:#?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
