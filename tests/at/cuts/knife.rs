@@ -32,6 +32,14 @@ pub(super) struct Cut {
     pub(super) fault: Fault,
 }
 
+/// Which steps count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    All,
+    /// Those that are no [preparation](Step::is_preparation).
+    Effective,
+}
+
 /// The ways of one client.
 pub(super) struct Knife {
     shared: Arc<Shared>,
@@ -47,7 +55,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    counting: bool,
+    /// None before it begins.
+    counted: Option<Counted>,
     cut: Option<Cut>,
     steps: Vec<Step>,
     struck: Option<Step>,
@@ -112,10 +121,10 @@ impl Knife {
         door
     }
 
-    /// Counts steps from now on, and cuts at one of them.
-    pub(super) fn count(&self, cut: Option<Cut>) {
+    /// Counts steps of this kind from now on, and cuts at one of them.
+    pub(super) fn count(&self, what: Counted, cut: Option<Cut>) {
         let mut state = self.shared.lock();
-        state.counting = true;
+        state.counted = Some(what);
         state.cut = cut;
     }
 
@@ -212,7 +221,12 @@ impl Shared {
         if state.dead {
             return Some((unit, Verdict::Swallow));
         }
-        let Some(step) = unit.step.clone().filter(|_| state.counting) else {
+        let counts = |step: &Step| match state.counted {
+            Some(Counted::All) => true,
+            Some(Counted::Effective) => !step.is_preparation(),
+            None => false,
+        };
+        let Some(step) = unit.step.clone().filter(counts) else {
             return Some((unit, Verdict::Pass));
         };
         state.steps.push(step.clone());

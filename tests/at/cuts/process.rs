@@ -1,9 +1,9 @@
 //! The same on SQLite, whose clients have no connection that could be cut: processes of this binary that end themselves at a
 //! chosen step, without destructors and without a last word.
 //!
-//! What the client does it does in two futures, its host's and [`Background`](seamio::client::Background). Between two polls it
-//! only waits for what it has asked for. So a process that ends at each poll ends once behind every step that was carried out,
-//! and before the next.
+//! What the client does it does in two futures, its host's and [`Background`](seamio::client::Background). The database works
+//! on another thread, and only while neither is polled: so between two polls lies at most one step. A process that ends at each
+//! poll ends once behind every step that was carried out, and before the next.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};
@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use seamio::proto::Text;
@@ -101,7 +101,7 @@ async fn kill(test: &str, play: Play) {
         kills += 1;
     }
     println!("Sqlite {play:?}: {kills} kills");
-    assert!(kills > KILLS_MIN, "{kills}");
+    assert!(kills >= KILLS_MIN, "{kills}");
 }
 
 /// A client, seen from outside.
@@ -158,16 +158,28 @@ async fn be_killed(play: Play, orders: &str) {
     let mut words = orders.split(' ');
     let coordinator: SocketAddr = words.next().expect("a word").parse().expect("an address");
     let polls = words.next().expect("a word").parse().expect("a number");
+    let life = Arc::new(Life {
+        left: AtomicUsize::new(usize::MAX),
+        polled: AtomicBool::new(false),
+    });
     let pools = words.map(|url| {
         let options = SqliteConnectOptions::from_str(url).expect("a URL");
-        pool(SqlitePoolOptions::new()).connect_lazy_with(options.busy_timeout(PATIENCE))
+        let life = life.clone();
+        let pool = pool(SqlitePoolOptions::new()).after_connect(move |conn, _| {
+            let life = life.clone();
+            Box::pin(async move {
+                let mut handle = conn.lock_handle().await?;
+                handle.set_progress_handler(1, move || life.let_poll());
+                Ok(())
+            })
+        });
+        pool.connect_lazy_with(options.busy_timeout(PATIENCE))
     });
-    let left = Arc::new(AtomicUsize::new(usize::MAX));
     let client = Client::new_with(coordinator, pools.collect(), |background| {
-        tokio::spawn(Mortal::new(background, &left))
+        tokio::spawn(Mortal::new(background, &life))
     });
     let client = client.await;
-    left.store(polls, Ordering::Relaxed);
+    life.left.store(polls, Ordering::Relaxed);
     let performed = async {
         let told = play.perform(&client, |xid| println!("{SAID}xid {xid}"));
         let told = match told.await {
@@ -177,7 +189,7 @@ async fn be_killed(play: Play, orders: &str) {
         };
         println!("{SAID}told {told}");
     };
-    Mortal::new(performed, &left).await;
+    Mortal::new(performed, &life).await;
     // Its second phases go on until the test has seen enough.
     let (sender, ended) = oneshot::channel();
     std::thread::spawn(move || {
@@ -185,21 +197,39 @@ async fn be_killed(play: Play, orders: &str) {
         let _ = sender.send(());
     });
     let _ = ended.await;
-    left.store(usize::MAX, Ordering::Relaxed);
+    life.left.store(usize::MAX, Ordering::Relaxed);
     client.end().await;
 }
 
-/// A future with so many polls left.
+/// How long the process lives.
+struct Life {
+    /// Polls that are left.
+    left: AtomicUsize,
+    /// Whether one is going on.
+    polled: AtomicBool,
+}
+
+impl Life {
+    /// Before each instruction of a statement. Whether to go on.
+    fn let_poll(&self) -> bool {
+        while self.polled.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        true
+    }
+}
+
+/// A future whose polls are counted.
 struct Mortal<F> {
     future: Pin<Box<F>>,
-    left: Arc<AtomicUsize>,
+    life: Arc<Life>,
 }
 
 impl<F: Future> Mortal<F> {
-    fn new(future: F, left: &Arc<AtomicUsize>) -> Self {
+    fn new(future: F, life: &Arc<Life>) -> Self {
         Self {
             future: Box::pin(future),
-            left: left.clone(),
+            life: life.clone(),
         }
     }
 }
@@ -208,10 +238,13 @@ impl<F: Future> Future for Mortal<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+        if self.life.left.fetch_sub(1, Ordering::Relaxed) == 1 {
             std::process::abort();
         }
-        self.future.as_mut().poll(cx)
+        self.life.polled.store(true, Ordering::Release);
+        let polled = self.future.as_mut().poll(cx);
+        self.life.polled.store(false, Ordering::Release);
+        polled
     }
 }
 
@@ -219,5 +252,5 @@ impl<F: Future> Future for Mortal<F> {
 const ORDERS: &str = "SEAMIO_CUTS_CLIENT";
 /// Before what a client says.
 const SAID: &str = "CUTS ";
-/// Fewer would mean that steps are missing.
-const KILLS_MIN: usize = 4;
+/// Fewer would mean that steps are missing: each asks the coordinator three times, and the database more often.
+const KILLS_MIN: usize = 8;

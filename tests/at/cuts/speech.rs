@@ -25,6 +25,19 @@ pub(super) struct Step {
     pub(super) is_answered: bool,
 }
 
+impl Step {
+    /// The words without the numbers, which differ from play to play.
+    pub(super) fn shape(&self) -> String {
+        self.words.replace(|c: char| c.is_ascii_digit(), "")
+    }
+
+    /// Whether it has no effect: what is only prepared, and what is read of the catalog.
+    pub(super) fn is_preparation(&self) -> bool {
+        let reads = ["pg_catalog.", "information_schema."];
+        self.words.starts_with(PREPARE) || reads.iter().any(|from| self.words.contains(from))
+    }
+}
+
 /// Bytes that go together.
 pub(super) struct Unit {
     pub(super) bytes: Vec<u8>,
@@ -128,11 +141,7 @@ impl Listener {
             }
             rest = next;
         }
-        let words = words.filter(|words| !words.is_empty())?;
-        Some(Step {
-            words,
-            is_answered: true,
-        })
+        statement(words?)
     }
 
     fn packet_step(&mut self, bytes: &[u8]) -> Option<Step> {
@@ -155,11 +164,19 @@ impl Listener {
             // Close a statement, end, ping.
             _ => return None,
         };
-        Some(Step {
-            words,
-            is_answered: true,
-        })
+        statement(words)
     }
+}
+
+/// A statement, unless it is how a connection begins.
+fn statement(words: String) -> Option<Step> {
+    if words.is_empty() || words.starts_with("SET ") {
+        return None;
+    }
+    Some(Step {
+        words,
+        is_answered: true,
+    })
 }
 
 fn packet_length(unread: &[u8]) -> Option<usize> {
@@ -209,4 +226,4 @@ fn be_u32(bytes: &[u8; 4]) -> usize {
 }
 
 /// Before the words of a statement that is only prepared.
-pub(super) const PREPARE: &str = "prepare ";
+const PREPARE: &str = "prepare ";
