@@ -236,6 +236,7 @@ impl Shared {
                 if matches!(cut.fault, Fault::Kill | Fault::LostBehind) {
                     state.links[link].hears = Hears::Nothing;
                 }
+                state.struck = Some(step.clone());
                 Some((unit, Verdict::Strike(cut.fault, step)))
             }
             _ => Some((unit, Verdict::Pass)),
@@ -260,25 +261,20 @@ impl Shared {
                     Fault::Kill => self.cut_all(),
                     _ => self.cut(link),
                 }
-                self.tell(step);
+                self.struck.notify_one();
                 false
             }
             Fault::LostBefore => {
                 self.cut(link);
-                self.tell(step);
+                self.struck.notify_one();
                 false
             }
             Fault::Held => {
-                self.tell(step);
+                self.struck.notify_one();
                 self.wait(|state| state.released || state.dead);
                 to.write_all(&unit.bytes).is_ok()
             }
         }
-    }
-
-    fn tell(&self, step: &Step) {
-        self.lock().struck = Some(step.clone());
-        self.struck.notify_one();
     }
 
     fn wait(&self, until: impl Fn(&State) -> bool) {

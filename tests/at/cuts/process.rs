@@ -40,6 +40,11 @@ fn two_rolled_back() {
 }
 
 #[test]
+fn timed_out() {
+    killed_at_every_poll("cuts::process::timed_out", Play::TimedOut);
+}
+
+#[test]
 fn without_a_phase_one() {
     killed_at_every_poll("cuts::process::without_a_phase_one", Play::Empty);
 }
