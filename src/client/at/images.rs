@@ -55,9 +55,10 @@ pub(super) async fn read<DB: Database>(
         reuse,
     };
     let answer = DB::run(conn, bound).await.map_err(Error::Database)?;
+    let key = key_columns(table);
     let mut image = Image::empty(table.qualified_name());
     for row in answer.rows() {
-        image.rows.push(image_row::<DB>(row, table, columns)?);
+        image.rows.push(image_row::<DB>(row, table, columns, &key)?);
     }
     Ok(image)
 }
@@ -66,8 +67,8 @@ fn image_row<DB: Driver>(
     row: &DB::Row,
     table: &TableMeta,
     columns: &[usize],
+    key: &[usize],
 ) -> Result<Row, Error> {
-    let key = key_columns(table);
     let mut fields = Vec::with_capacity(columns.len());
     for (index, at) in columns.iter().enumerate() {
         let column = &table.columns[*at];

@@ -64,6 +64,12 @@ impl<T> Recorded<T> {
         &self.items
     }
 
+    /// Takes all of it out: no statement comes any more.
+    pub(super) fn take(&mut self) -> Vec<T> {
+        self.savepoints.clear();
+        std::mem::take(&mut self.items)
+    }
+
     fn place(&self, name: &str) -> Option<usize> {
         self.savepoints.iter().rposition(|(other, _)| other == name)
     }

@@ -59,16 +59,18 @@ pub(super) fn rows_of(
 /// The first value that the format would not give back as it is, with its table: Java's classes cannot hold some. Such a branch
 /// must not commit, since it could never be undone.
 pub(super) fn first_lost<'a>(
-    items: &'a [UndoItem],
+    items: &[&'a UndoItem],
     format: &Format,
 ) -> Result<Option<(&'a str, &'a Field)>, undo_log::Error> {
-    if format.serializer == Serializer::Native || !items.iter().flat_map(fields).any(is_delicate) {
+    if format.serializer == Serializer::Native
+        || !items.iter().flat_map(|item| fields(item)).any(is_delicate)
+    {
         return Ok(None);
     }
     let log = BranchUndoLog {
         xid: String::new(),
         branch_id: 0,
-        items: items.to_vec(),
+        items: items.iter().map(|item| (*item).clone()).collect(),
     };
     let uncompressed = Format {
         compressor: Compressor::None,
@@ -76,7 +78,7 @@ pub(super) fn first_lost<'a>(
     };
     let encoded = undo_log::encode(&log, &uncompressed, None)?;
     let read = undo_log::decode(&encoded.context, &encoded.content, &uncompressed)?;
-    for (item, read) in items.iter().zip(&read.items) {
+    for (&item, read) in items.iter().zip(&read.items) {
         for (field, read) in fields(item).zip(fields(read)) {
             if !field.value.same_as(&read.value) {
                 return Ok(Some((&item.table_name, field)));

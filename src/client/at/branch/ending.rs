@@ -131,7 +131,8 @@ impl<DB: Database> AtBranch<'_, DB> {
 
     /// Before anything is registered: whether the undo log can hold what it has to.
     fn check_recordable(&self) -> Result<(), Error> {
-        let items = self.items();
+        let records = self.recorded.items().iter();
+        let items: Vec<&UndoItem> = records.map(|record| &record.item).collect();
         let lost = undo_rows::first_lost(&items, &self.resource.options.format)?;
         let Some((table, field)) = lost else {
             return Ok(());
@@ -141,11 +142,6 @@ impl<DB: Database> AtBranch<'_, DB> {
             column: field.name.clone(),
             value: field.value.to_string(),
         })
-    }
-
-    fn items(&self) -> Vec<UndoItem> {
-        let records = self.recorded.items().iter();
-        records.map(|record| record.item.clone()).collect()
     }
 
     /// The lock key of all that was changed.
@@ -216,10 +212,11 @@ impl<DB: Database> AtBranch<'_, DB> {
 
     async fn write_undo_log(&mut self, xid: &Text, branch_id: BranchId) -> Result<(), Error> {
         let resource = Arc::clone(&self.resource);
+        let records = self.recorded.take().into_iter();
         let log = BranchUndoLog {
             xid: xid.to_string(),
             branch_id: branch_id.0,
-            items: self.items(),
+            items: records.map(|record| record.item).collect(),
         };
         let rows = undo_rows::rows_of(&log, &resource.options.format, resource.server.packet_max)?;
         let written =

@@ -13,7 +13,7 @@ use crate::client::at::images::{self, key_columns, keys_of, rows_by_key};
 use crate::client::at::lock_key::{self, TableKeys};
 use crate::client::at::meta::TableMeta;
 use crate::client::at::statement::{
-    BeforeImage, Cause, Derived, SelectForUpdate, Statement, TableName, UpdateJoin,
+    BeforeImage, Cause, Derived, Dialect, SelectForUpdate, Statement, TableName, UpdateJoin,
 };
 use crate::client::at::tables::Freshness;
 use crate::client::{Error as ClientError, LockQuery};
@@ -353,7 +353,7 @@ impl<DB: Database> AtBranch<'_, DB> {
         let retry = self.resource.options.lock_retry;
         let mut attempt = 0;
         loop {
-            self.run_text("SAVEPOINT seamio_lock_query").await?;
+            self.lock_savepoint("SAVEPOINT seamio_lock_query").await?;
             let bound = Bound {
                 sql: running.sql.clone(),
                 arguments: Some(running.given.all()?),
@@ -365,12 +365,14 @@ impl<DB: Database> AtBranch<'_, DB> {
                 .read_image(&table, &columns, query.clone(), &running.given)
                 .await?;
             if image.is_empty() || self.is_lockable(&table, &image).await? {
-                self.run_text("RELEASE SAVEPOINT seamio_lock_query").await?;
+                self.lock_savepoint("RELEASE SAVEPOINT seamio_lock_query")
+                    .await?;
                 return Ok(answer);
             }
-            self.run_text("ROLLBACK TO SAVEPOINT seamio_lock_query")
+            self.lock_savepoint("ROLLBACK TO SAVEPOINT seamio_lock_query")
                 .await?;
-            self.run_text("RELEASE SAVEPOINT seamio_lock_query").await?;
+            self.lock_savepoint("RELEASE SAVEPOINT seamio_lock_query")
+                .await?;
             // A unit that can be replayed lets go of its rows while it waits.
             if attempt >= retry.times || self.unit == Unit::Replayed {
                 let message = format!("a row of {} is held", table.qualified_name());
@@ -380,6 +382,15 @@ impl<DB: Database> AtBranch<'_, DB> {
             }
             attempt += 1;
             self.resource.coordinator.sleep(retry.interval).await;
+        }
+    }
+
+    /// A statement about the savepoint that gives the row locks of a read back. MySQL and MariaDB keep them when a transaction
+    /// goes back to a savepoint, so there it would be round trips for nothing.
+    async fn lock_savepoint(&mut self, sql: &'static str) -> Result<(), Error> {
+        match DB::DIALECT {
+            Dialect::MySql => Ok(()),
+            Dialect::Postgres | Dialect::Sqlite => self.run_text(sql).await.map(|_| ()),
         }
     }
 
