@@ -27,5 +27,11 @@
 //!   numbers of rows differ the statement is an error; bind the time as a parameter to rule that out.
 //! - MySQL's ON DUPLICATE KEY UPDATE also meets rows by way of unique indexes over expressions or the beginnings of columns. Rows
 //!   are looked for by indexes over whole columns; when more rows change than were found, the statement is an error.
-//! - Text is read as the databases read it by default: MySQL without `ANSI_QUOTES` and `NO_BACKSLASH_ESCAPES`, PostgreSQL with
-//!   `standard_conforming_strings`. A connection that is set otherwise must not be used for branches.
+//!
+//! # Settings of the session
+//!
+//! Text is read as the databases read it by default: MySQL without `ANSI_QUOTES` and `NO_BACKSLASH_ESCAPES`, PostgreSQL with
+//! `standard_conforming_strings`. The BEGIN of a branch carries a query that fails where these and other settings are not as they
+//! have to be: character sets, forms of values, the time zone, the database and the schemas that are searched have to be those
+//! of the pool, since undo runs on it. The branch is then refused with an error that names the setting. With another time zone
+//! than UTC on all of its connections, MySQL's tables with TIMESTAMP columns are refused: an hour may come twice.

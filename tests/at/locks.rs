@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use seamio::client::at::{Error, LockRetry};
+use seamio::client::at::{Error, LockCall, LockRetry, LockStrategy};
 
 use crate::database::{Kind, Tried};
 use crate::fixture::{PATIENCE, run, scene, scene_with};
@@ -85,6 +85,54 @@ async fn a_unit_waits_for_a_rollback<DB: Tried>() {
     scene.commit(second).await;
 }
 
+/// A call with its own way: one that fails at once, and one that waits longer than the resource and has its locks taken unseen.
+async fn a_call_has_its_own_patience<DB: Tried>() {
+    let Some(scene) = scene::<DB>(TABLE).await else {
+        return;
+    };
+    let first = scene.begin().await;
+    scene
+        .branch(&first, &["UPDATE t SET v = 11 WHERE id = 1"])
+        .await;
+    let second = scene.begin().await;
+    let at_once = scene.at.with_lock(LockCall {
+        times: Some(0),
+        ..LockCall::default()
+    });
+    let before = scene.seata.metrics().lock_conflicts;
+    let mut branch = at_once.begin_pooled(&second).await.expect("a branch");
+    run(&mut branch, "UPDATE t SET v = 12 WHERE id = 1")
+        .await
+        .expect("updated");
+    let refused = branch.commit().await.expect_err("held");
+    assert!(refused.is_lock_conflict(), "{refused}");
+    assert_eq!(scene.seata.metrics().lock_conflicts, before + 1);
+    let sure = scene.at.with_lock(LockCall {
+        interval: Some(Duration::from_millis(5)),
+        times: Some(10_000),
+        strategy: LockStrategy::Optimistic,
+    });
+    let tx = (*second).clone();
+    let waiting = tokio::spawn(async move {
+        sure.run(&tx, |branch| {
+            Box::pin(async move {
+                run(branch, "UPDATE t SET v = v * 2 WHERE id = 1").await?;
+                Ok::<(), Error>(())
+            })
+        })
+        .await
+    });
+    crate::fixture::until("refused again", || async {
+        scene.seata.metrics().lock_conflicts > before + 1
+    })
+    .await;
+    scene.roll_back(first).await;
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    waited.expect("in time").expect("no panic").expect("done");
+    assert_eq!(scene.rows(all(DB::KIND)).await[0], "1 20");
+    scene.commit(second).await;
+}
+
 /// SELECT … FOR UPDATE gives only rows that nobody holds.
 async fn for_update_respects_the_locks<DB: Tried>() {
     if DB::KIND == Kind::Sqlite {
@@ -156,6 +204,7 @@ async fn a_local_transaction_can_respect_the_locks<DB: Tried>() {
 on_every_database!(
     a_held_row_is_refused,
     a_unit_waits_for_a_rollback,
+    a_call_has_its_own_patience,
     for_update_respects_the_locks,
     a_local_transaction_can_respect_the_locks,
 );

@@ -14,5 +14,6 @@ mod kinds;
 mod locks;
 #[path = "../peer/mod.rs"]
 mod peer;
+mod sessions;
 mod trouble;
 mod types;

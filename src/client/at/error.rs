@@ -47,6 +47,9 @@ pub enum Error {
     },
     /// The connection is in a transaction already, which is not ours to end. End it first.
     InTransaction,
+    /// The connection's settings are not those that statements are read by, or not those of the pool, which undoes. Nothing was
+    /// run; the text says which setting it is.
+    Session(String),
     /// The undo log cannot be written as it is. The local transaction is rolled back.
     UndoLog(undo_log::Error),
     /// A value that the layout of the undo log cannot hold: Java's classes have no time of day with a fraction, for example. The
@@ -195,7 +198,7 @@ impl fmt::Display for Error {
                 f,
                 "it is not known whether the local transaction of xid={xid} was committed: {source}"
             ),
-            Self::NotPrepared(what) => f.write_str(what),
+            Self::NotPrepared(what) | Self::Session(what) => f.write_str(what),
         }
     }
 }

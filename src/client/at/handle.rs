@@ -4,18 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
-use sqlx::{Connection, Pool, Transaction};
+use sqlx::{Connection, Pool};
 
 use super::branch::{AtBranch, Mode, Unit};
 use super::database::Database;
+use super::local::Local;
 use super::resource::AtResource;
-use super::{AtOptions, Error, start};
+use super::{AtOptions, Error, LockCall, start};
 use crate::client::{GlobalTx, Seata, TxRole};
 use crate::proto::Text;
 
 /// A database in AT mode: begins local transactions that can be undone after they were committed. Cheap to clone.
 pub struct At<DB: Database> {
     resource: Arc<AtResource<DB>>,
+    call: Option<LockCall>,
 }
 
 impl Seata {
@@ -42,7 +44,8 @@ impl Seata {
     /// # Errors
     ///
     /// [`Error::NotPrepared`] when the undo log's table or its unique index is missing; the text has the statements that make
-    /// it. [`Error::Database`]; [`Error::Coordinator`] when the resource cannot be registered.
+    /// it. [`Error::Session`] when statements would be read wrongly on the pool's connections. [`Error::Database`];
+    /// [`Error::Coordinator`] when the resource cannot be registered.
     pub async fn at<DB: Database>(
         &self,
         pool: Pool<DB>,
@@ -53,17 +56,40 @@ impl Seata {
         rm.register_resource(resource.clone())
             .await
             .map_err(Error::Coordinator)?;
-        Ok(At { resource })
+        Ok(At {
+            resource,
+            call: None,
+        })
     }
 }
 
 impl<DB: Database> At<DB> {
+    /// A handle whose branches deal with global locks in this way, and not as [`AtOptions::lock_retry`] says.
+    ///
+    /// ```no_run
+    /// # async fn run(at: seamio::client::at::At<sqlx::MySql>, tx: seamio::client::GlobalTx) -> Result<(), seamio::client::at::Error> {
+    /// use seamio::client::at::LockCall;
+    ///
+    /// // A user waits: rather fail at once than after a third of a second.
+    /// let at_once = at.with_lock(LockCall { times: Some(0), ..LockCall::default() });
+    /// let branch = at_once.begin_pooled(&tx).await?;
+    /// # branch.rollback().await
+    /// # }
+    /// ```
+    pub fn with_lock(&self, call: LockCall) -> Self {
+        Self {
+            resource: Arc::clone(&self.resource),
+            call: Some(call),
+        }
+    }
+
     /// Begins a local transaction on the application's own connection. Within a transaction that runs without a global one
     /// ([`TxRole::Absent`]) it is a plain one.
     ///
     /// # Errors
     ///
-    /// [`Error::InTransaction`] when the connection is in a transaction already; [`Error::Database`].
+    /// [`Error::InTransaction`] when the connection is in a transaction already; [`Error::Session`] when its settings are not
+    /// those of the pool; [`Error::Database`].
     pub async fn begin<'c>(
         &self,
         tx: &GlobalTx,
@@ -76,7 +102,7 @@ impl<DB: Database> At<DB> {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Session`] and [`Error::Database`] as for [`At::begin`].
     pub async fn begin_pooled(&self, tx: &GlobalTx) -> Result<AtBranch<'static, DB>, Error> {
         self.begin_from_pool(mode_of(tx), Unit::Explicit).await
     }
@@ -116,10 +142,14 @@ impl<DB: Database> At<DB> {
         E: From<Error> + Send,
         F: for<'b> FnMut(&'b mut AtBranch<'static, DB>) -> BoxFuture<'b, Result<T, E>> + Send,
     {
-        let retry = self.resource.options.lock_retry;
+        let retry = match &self.call {
+            Some(call) => call.retry(self.resource.options.lock_retry),
+            None => self.resource.options.lock_retry,
+        };
         let mut attempt = 0;
         loop {
-            let mut branch = self.begin_from_pool(mode_of(tx), Unit::Replayed).await?;
+            let unit_of = Unit::Replayed { attempt };
+            let mut branch = self.begin_from_pool(mode_of(tx), unit_of).await?;
             let (error, is_conflict) = match unit(&mut branch).await {
                 Ok(value) => match branch.commit().await {
                     Ok(()) => return Ok(value),
@@ -162,11 +192,11 @@ impl<DB: Database> At<DB> {
                 return Err(Error::InTransaction);
             }
         }
-        let begun = match DB::BEGIN {
-            Some(begin) => conn.begin_with(begin).await,
-            None => conn.begin().await,
+        let local = match mode {
+            Mode::Outside => Local::begin_plain(conn).await?,
+            _ => Local::begin_checked(conn, &self.resource.session).await?,
         };
-        Ok(self.branch(begun.map_err(Error::Database)?, mode, Unit::Explicit))
+        Ok(self.branch(local, mode, Unit::Explicit))
     }
 
     async fn begin_from_pool(
@@ -174,21 +204,21 @@ impl<DB: Database> At<DB> {
         mode: Mode,
         unit: Unit,
     ) -> Result<AtBranch<'static, DB>, Error> {
-        let pool = &self.resource.pool;
-        let begun = match DB::BEGIN {
-            Some(begin) => pool.begin_with(begin).await,
-            None => pool.begin().await,
+        let conn = self
+            .resource
+            .pool
+            .acquire()
+            .await
+            .map_err(Error::Database)?;
+        let local = match mode {
+            Mode::Outside => Local::begin_plain(conn).await?,
+            _ => Local::begin_checked(conn, &self.resource.session).await?,
         };
-        Ok(self.branch(begun.map_err(Error::Database)?, mode, unit))
+        Ok(self.branch(local, mode, unit))
     }
 
-    fn branch<'c>(
-        &self,
-        transaction: Transaction<'c, DB>,
-        mode: Mode,
-        unit: Unit,
-    ) -> AtBranch<'c, DB> {
-        AtBranch::new(Arc::clone(&self.resource), transaction, mode, unit)
+    fn branch<'c>(&self, local: Local<'c, DB>, mode: Mode, unit: Unit) -> AtBranch<'c, DB> {
+        AtBranch::new(Arc::clone(&self.resource), local, mode, unit, self.call)
     }
 }
 
@@ -203,6 +233,7 @@ impl<DB: Database> Clone for At<DB> {
     fn clone(&self) -> Self {
         Self {
             resource: Arc::clone(&self.resource),
+            call: self.call,
         }
     }
 }

@@ -19,7 +19,8 @@
 //! What is not undone: rows that triggers and cascading foreign keys change, what runs past the branch ([`AtBranch::bypass`]),
 //! and what a function in a query writes. Statements that could not be undone are refused before they run.
 //!
-//! All connections to a resource need the same session settings, the time zone above all: undo runs on the pool's.
+//! All connections to a resource need the same session settings, since undo runs on the pool's; those that statements and
+//! values depend on are looked at where a branch or a rollback begins, and others refused ([`Error::Session`]).
 //!
 //! Follows client.md 3, 4 and 5.
 
@@ -33,11 +34,13 @@ mod handle;
 pub mod image;
 mod images;
 pub mod java;
+mod local;
 pub mod lock_key;
 pub mod meta;
 mod options;
 mod recorded;
 mod resource;
+mod session;
 mod start;
 pub mod statement;
 mod tables;
@@ -56,6 +59,8 @@ pub use branch::query::{Query, query};
 pub use database::Database;
 pub use error::Error;
 pub use handle::At;
-pub use options::{AtOptions, LockRetry, MissingUndoTable, ReportSuccess, Validation};
+pub use options::{
+    AtOptions, LockCall, LockRetry, LockStrategy, MissingUndoTable, ReportSuccess, Validation,
+};
 pub use statement::ImageColumns;
 pub use undo_table::Purge;

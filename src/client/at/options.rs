@@ -76,6 +76,46 @@ pub struct LockRetry {
     pub times: u32,
 }
 
+/// How one call deals with global locks, other than the resource does: what `lockRetryInterval`, `lockRetryTimes` and
+/// `lockStrategyMode` of an annotation are to Java. The default changes nothing but what [`LockCall::strategy`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LockCall {
+    /// The pause before the next attempt; None: the resource's.
+    pub interval: Option<Duration>,
+    /// Attempts after the first; None: the resource's.
+    pub times: Option<u32>,
+    /// What is expected of the locks.
+    pub strategy: LockStrategy,
+}
+
+/// What is expected of the locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LockStrategy {
+    /// Others may hold them. The coordinator looks before it takes them, unless all rows are new.
+    #[default]
+    Pessimistic,
+    /// They are free. The coordinator need not look before it takes them, at the first attempt; one that keeps its locks in a
+    /// database saves a query.
+    Optimistic,
+}
+
+impl LockCall {
+    /// What holds where the resource has this.
+    pub(super) fn retry(&self, resource: LockRetry) -> LockRetry {
+        LockRetry {
+            interval: self.interval.unwrap_or(resource.interval),
+            times: self.times.unwrap_or(resource.times),
+        }
+    }
+
+    /// Whether the coordinator is told not to look: one that then finds a lock held is asked again, so there has to be a next
+    /// attempt.
+    pub(super) fn skips_check(&self, all_new: bool) -> bool {
+        self.times.is_none_or(|times| times > 1)
+            && (self.strategy == LockStrategy::Optimistic || all_new)
+    }
+}
+
 impl Default for LockRetry {
     fn default() -> Self {
         Self {
@@ -129,6 +169,39 @@ impl AtOptions {
 mod tests {
     use super::*;
     use crate::client::at::java::DateTimeClass;
+
+    #[test]
+    fn a_call_overrides_what_it_names() {
+        let resource = LockRetry::default();
+        assert_eq!(LockCall::default().retry(resource), resource);
+        let call = LockCall {
+            times: Some(3),
+            ..LockCall::default()
+        };
+        assert_eq!(call.retry(resource).times, 3);
+        assert_eq!(call.retry(resource).interval, resource.interval);
+    }
+
+    #[test]
+    fn locks_are_taken_unseen_only_where_there_is_another_attempt() {
+        let call = |times, strategy| LockCall {
+            interval: None,
+            times,
+            strategy,
+        };
+        use LockStrategy::{Optimistic, Pessimistic};
+        for (times, strategy, all_new, skips) in [
+            (None, Pessimistic, true, true),
+            (None, Pessimistic, false, false),
+            (None, Optimistic, false, true),
+            (Some(2), Optimistic, false, true),
+            (Some(1), Optimistic, true, false),
+            (Some(0), Pessimistic, true, false),
+        ] {
+            let call = call(times, strategy);
+            assert_eq!(call.skips_check(all_new), skips, "{call:?} {all_new}");
+        }
+    }
 
     #[test]
     fn undo_logs_and_lock_keys_agree_about_java() {

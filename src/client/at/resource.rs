@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use sqlx::Pool;
 
-use super::AtOptions;
 use super::cleanup::{Branch, Cleanup, Deleted, Working};
 use super::coordination::Coordination;
 use super::database::{Database, Plain, Reuse, Server};
 use super::lock_key::KeyRules;
-use super::statement::Returning;
-use super::tables::Tables;
+use super::meta::TableMeta;
+use super::session::Session;
+use super::statement::{self, Returning};
+use super::tables::{Freshness, Tables};
 use super::undo::{self, Undone};
 use super::undo_rows;
 use super::undo_table::{PURGE_ROWS, UndoTable};
+use super::{AtOptions, Error};
 use crate::client::resource::{BoxFuture, PhaseTwo, Resource};
 use crate::proto::Text;
 use crate::proto::status::{BranchStatus, BranchType};
@@ -26,6 +28,7 @@ pub(super) struct AtResource<DB: Database> {
     pub(super) pool: Pool<DB>,
     pub(super) coordinator: Arc<dyn Coordination>,
     pub(super) server: Server,
+    pub(super) session: Session,
     pub(super) undo: UndoTable,
     pub(super) tables: Tables,
     pub(super) cleanup: Arc<Cleanup>,
@@ -40,6 +43,18 @@ impl<DB: Database> AtResource<DB> {
             super::statement::Dialect::MySql => Returning::Unsupported,
             _ => self.server.returning,
         }
+    }
+
+    /// The description of a table as a statement names it, where its values come as they are.
+    pub(super) async fn table(
+        &self,
+        conn: &mut DB::Connection,
+        name: &statement::TableName,
+        freshness: Freshness,
+    ) -> Result<Arc<TableMeta>, Error> {
+        let table = self.tables.get::<DB>(conn, name, freshness).await?;
+        self.session.check_table::<DB>(&table)?;
+        Ok(table)
     }
 
     /// Deletes the undo logs of committed branches as long as there are any. What fails, the coordinator asks for again.

@@ -8,6 +8,7 @@ use super::coordination::Coordination;
 use super::database::{Database, TableName};
 use super::meta::TableMeta;
 use super::resource::AtResource;
+use super::session::Session;
 use super::tables::Tables;
 use super::undo_rows;
 use super::undo_table::UndoTable;
@@ -22,6 +23,7 @@ pub(super) async fn open<DB: Database>(
 ) -> Result<Arc<AtResource<DB>>, Error> {
     let mut conn = pool.acquire().await.map_err(Error::Database)?;
     let server = DB::server(&mut conn).await.map_err(Error::Database)?;
+    let session = Session::of::<DB>(&mut conn).await?;
     let undo = UndoTable::new(DB::DIALECT, &options.undo_table);
     let name = table_name(&options.undo_table);
     let mut found = DB::table(&mut conn, &name).await.map_err(Error::Database)?;
@@ -48,6 +50,7 @@ pub(super) async fn open<DB: Database>(
         pool,
         coordinator,
         server,
+        session,
         undo,
         tables: Tables::new(options.table_expiry),
         cleanup: Arc::default(),

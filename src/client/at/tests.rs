@@ -9,8 +9,9 @@ use sqlx::{Connection as _, Sqlite, SqlitePool};
 
 use super::branch::{AtBranch, Mode, Unit};
 use super::coordination::Coordination;
+use super::local::Local;
 use super::resource::AtResource;
-use super::{AtOptions, Error, Purge, query, start};
+use super::{AtOptions, Error, LockCall, LockStrategy, Purge, query, start};
 use crate::client::resource::{BoxFuture, PhaseTwo, Resource as _};
 use crate::client::{BranchError, Error as ClientError, LockQuery, NewBranch};
 use crate::proto::Text;
@@ -72,9 +73,24 @@ async fn resource(
 }
 
 async fn branch(resource: &Arc<AtResource<Sqlite>>, unit: Unit) -> AtBranch<'static, Sqlite> {
-    let begun = resource.pool.begin_with("BEGIN IMMEDIATE").await;
+    branch_of_call(resource, unit, None).await
+}
+
+async fn branch_of_call(
+    resource: &Arc<AtResource<Sqlite>>,
+    unit: Unit,
+    call: Option<LockCall>,
+) -> AtBranch<'static, Sqlite> {
+    let conn = resource.pool.acquire().await.expect("a connection");
+    let begun = Local::begin_checked(conn, &resource.session).await;
     let mode = Mode::Global(Text::from(XID.to_owned()));
-    AtBranch::new(Arc::clone(resource), begun.expect("begun"), mode, unit)
+    AtBranch::new(
+        Arc::clone(resource),
+        begun.expect("begun"),
+        mode,
+        unit,
+        call,
+    )
 }
 
 async fn number(resource: &AtResource<Sqlite>, sql: &'static str) -> i64 {
@@ -121,7 +137,7 @@ async fn only_a_branch_that_cannot_be_repeated_asks_again() {
     for (unit, answers, asked) in [
         (Unit::Explicit, vec![conflict(); 40], 31),
         (Unit::Explicit, vec![conflict(), fail_fast()], 2),
-        (Unit::Replayed, vec![conflict()], 1),
+        (Unit::Replayed { attempt: 0 }, vec![conflict()], 1),
     ] {
         let (resource, told) = resource(TABLE, |options| options).await;
         *told.answers.lock().expect("a lock") = answers.into();
@@ -135,6 +151,68 @@ async fn only_a_branch_that_cannot_be_repeated_asks_again() {
         // Nothing was registered, so there is nothing to report.
         assert!(told.reported.lock().expect("a lock").is_empty());
     }
+}
+
+/// With a way of its own, a call has its locks taken unseen at the first attempt: always, or where all its rows are new.
+#[tokio::test]
+async fn a_call_may_have_its_locks_taken_unseen() {
+    let conflict = || {
+        Err(BranchError::LockConflict {
+            message: "held".to_owned(),
+        })
+    };
+    let calm = LockCall::default();
+    let sure = LockCall {
+        strategy: LockStrategy::Optimistic,
+        ..calm
+    };
+    let once = LockCall {
+        times: Some(0),
+        ..sure
+    };
+    let again = Unit::Replayed { attempt: 1 };
+    let (update, insert) = ("UPDATE t SET v = 11", "INSERT INTO t (v) VALUES (1)");
+    let skip = r#"{"autoCommit":false,"skipCheckLock":true}"#;
+    let look = r#"{"autoCommit":false,"skipCheckLock":false}"#;
+    for (call, unit, statement, conflicts, said) in [
+        (calm, Unit::Explicit, update, 0, vec![look]),
+        (calm, Unit::Explicit, insert, 1, vec![skip, look]),
+        (sure, Unit::Explicit, update, 2, vec![skip, look, look]),
+        (once, Unit::Explicit, insert, 0, vec![look]),
+        (sure, again, update, 0, vec![r#"{"skipCheckLock":false}"#]),
+    ] {
+        let (resource, told) = resource(TABLE, |options| options).await;
+        let answers = (0..conflicts).map(|_| conflict());
+        *told.answers.lock().expect("a lock") = answers.collect();
+        let mut branch = branch_of_call(&resource, unit, Some(call)).await;
+        branch.execute(query(statement)).await.expect(statement);
+        branch.commit().await.expect("committed");
+        let registered = told.registered.lock().expect("a lock").clone();
+        let heard = registered
+            .iter()
+            .map(|branch| branch.application_data.as_str());
+        assert_eq!(heard.collect::<Vec<_>>(), said, "{call:?} {statement}");
+    }
+}
+
+/// A call that does not want to wait asks once, whatever the patience of the resource.
+#[tokio::test]
+async fn a_call_may_be_less_patient_than_its_resource() {
+    let (resource, told) = resource(TABLE, |options| options).await;
+    let conflict = BranchError::LockConflict {
+        message: "held".to_owned(),
+    };
+    *told.answers.lock().expect("a lock") = vec![Err(conflict)].into();
+    let call = LockCall {
+        times: Some(0),
+        ..LockCall::default()
+    };
+    let mut branch = branch_of_call(&resource, Unit::Explicit, Some(call)).await;
+    let update = query("UPDATE t SET v = 11");
+    branch.execute(update).await.expect("updated");
+    let refused = branch.commit().await.expect_err("held");
+    assert!(refused.is_lock_conflict(), "{refused}");
+    assert_eq!(told.registered.lock().expect("a lock").len(), 1);
 }
 
 /// The row that keeps a late phase one out was written between the registration and the undo log.

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, SqlSafeStr, Transaction};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::comparison::{Difference, Verdict, compare};
 use super::database::{Bound, Database, Reuse};
 use super::image::{Image, Row, SqlType, UndoItem};
 use super::images;
+use super::local::Local;
 use super::meta::TableMeta;
 use super::resource::AtResource;
 use super::statement::{self, RowStatement, undo_delete, undo_insert, undo_update};
@@ -135,10 +136,8 @@ async fn undo_once<DB: Database>(
     xid: &str,
     branch_id: i64,
 ) -> Result<Option<Undone>, Failure> {
-    let mut local = match DB::BEGIN {
-        Some(begin) => resource.pool.begin_with(begin).await?,
-        None => resource.pool.begin().await?,
-    };
+    let conn = resource.pool.acquire().await?;
+    let mut local = Local::<DB>::begin_checked(conn, &resource.session).await?;
     // A statement of what follows that fails takes all back: the transaction is rolled back when it is dropped.
     let found = undo_rows::select::<DB>(&mut local, &resource.undo, xid, branch_id).await?;
     let undone = match found {
@@ -188,7 +187,7 @@ fn is_duplicate(error: &sqlx::Error) -> bool {
 
 async fn undo_item<DB: Database>(
     resource: &AtResource<DB>,
-    local: &mut Transaction<'_, DB>,
+    local: &mut Local<'_, DB>,
     item: &UndoItem,
 ) -> Result<(), Failure> {
     let image = match item.sql_type {
@@ -203,15 +202,12 @@ async fn undo_item<DB: Database>(
         return Err(Failure::Content(what));
     }
     let name = statement::TableName::parse(&item.table_name, DB::DIALECT)?;
-    let table = resource
-        .tables
-        .get::<DB>(local, &name, Freshness::Known)
-        .await?;
+    let table = resource.table(local, &name, Freshness::Known).await?;
     // A column that came after the description was read is found by reading it again.
     let table = match recorded_columns(&table, image) {
         Some(_) => table,
         None => {
-            let read = resource.tables.get::<DB>(local, &name, Freshness::Read);
+            let read = resource.table(local, &name, Freshness::Read);
             read.await?
         }
     };
@@ -267,7 +263,7 @@ fn recorded_columns(table: &TableMeta, image: &Image) -> Option<Vec<usize>> {
 }
 
 async fn current_rows<DB: Database>(
-    local: &mut Transaction<'_, DB>,
+    local: &mut Local<'_, DB>,
     table: &Arc<TableMeta>,
     columns: &[usize],
     image: &Image,
@@ -277,7 +273,7 @@ async fn current_rows<DB: Database>(
 }
 
 async fn undo_row<DB: Database>(
-    local: &mut Transaction<'_, DB>,
+    local: &mut Local<'_, DB>,
     table: &TableMeta,
     statement: &RowStatement,
     row: &Row,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{AtBranch, Mode};
+use super::{AtBranch, Mode, Record};
 use crate::client::at::database::{CommitFailure, Database};
 use crate::client::at::image::{BranchUndoLog, UndoItem};
 use crate::client::at::resource::AtResource;
@@ -22,12 +22,25 @@ pub(in crate::client::at) enum Unit {
     /// Only the question: the application's statements cannot be repeated here, and their rows stay locked while it waits.
     Explicit,
     /// The whole local transaction, by [`At::run`](crate::client::at::At::run).
-    Replayed,
+    Replayed {
+        /// How often it was done before.
+        attempt: u32,
+    },
 }
 
-/// What the coordinator is told about a branch whose rows stay locked while it waits: it may then say at once that waiting is no
-/// use.
-const EXPLICIT: &str = "{\"autoCommit\":false}";
+/// What the coordinator is told about a branch: whether its rows stay locked while it waits, so that it may be said at once that
+/// waiting is no use; and, where the caller has its own way with locks, whether they may be taken unseen.
+fn application_data(is_explicit: bool, skip_check: Option<bool>) -> Text {
+    let text = match (is_explicit, skip_check) {
+        (false, None) => return Text::new(),
+        (true, None) => r#"{"autoCommit":false}"#,
+        (false, Some(true)) => r#"{"skipCheckLock":true}"#,
+        (false, Some(false)) => r#"{"skipCheckLock":false}"#,
+        (true, Some(true)) => r#"{"autoCommit":false,"skipCheckLock":true}"#,
+        (true, Some(false)) => r#"{"autoCommit":false,"skipCheckLock":false}"#,
+    };
+    Text::from_static(text)
+}
 
 impl<DB: Database> AtBranch<'_, DB> {
     /// Registers the branch with the rows it changed, writes its undo log and commits the local transaction.
@@ -151,7 +164,14 @@ impl<DB: Database> AtBranch<'_, DB> {
 
     async fn register(&mut self, xid: &Text) -> Result<BranchId, Error> {
         let lock_key = Text::from(self.lock_key());
-        let retry = self.resource.options.lock_retry;
+        let all_new = |record: &Record| record.item.before.is_empty();
+        let all_new = self.recorded.items().iter().all(all_new);
+        let skips = self.call.map(|call| call.skips_check(all_new));
+        let replays = match self.unit {
+            Unit::Explicit => 0,
+            Unit::Replayed { attempt } => attempt,
+        };
+        let retry = self.lock_retry();
         let mut attempt = 0;
         loop {
             let branch = NewBranch {
@@ -159,10 +179,10 @@ impl<DB: Database> AtBranch<'_, DB> {
                 branch_type: BranchType::At,
                 resource_id: self.resource.id.clone(),
                 lock_key: lock_key.clone(),
-                application_data: match self.unit {
-                    Unit::Explicit => Text::from(EXPLICIT.to_owned()),
-                    Unit::Replayed => Text::new(),
-                },
+                application_data: application_data(
+                    self.unit == Unit::Explicit,
+                    skips.map(|skips| skips && attempt + replays == 0),
+                ),
             };
             let error = match self.resource.coordinator.register(branch).await {
                 Ok(branch_id) => return Ok(branch_id),
@@ -192,14 +212,14 @@ impl<DB: Database> AtBranch<'_, DB> {
     /// A local transaction without a global one waits until none holds its rows.
     async fn wait_for_locks(&mut self) -> Result<(), Error> {
         let lock_key = self.lock_key();
-        let retry = self.resource.options.lock_retry;
+        let retry = self.lock_retry();
         let mut attempt = 0;
         loop {
             let lockable = self.ask_lockable(lock_key.clone()).await;
             if lockable.map_err(Error::Coordinator)? {
                 return Ok(());
             }
-            if attempt >= retry.times || self.unit == Unit::Replayed {
+            if attempt >= retry.times || self.unit != Unit::Explicit {
                 return Err(Error::LockWaitTimeout {
                     xid: Text::new(),
                     message: format!("one of {lock_key} is held"),

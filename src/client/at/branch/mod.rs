@@ -19,15 +19,16 @@ pub(super) mod query;
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::{SqlSafeStr, SqlStr, Transaction};
+use sqlx::{SqlSafeStr, SqlStr};
 
-use super::Error;
 use super::database::{Bound, Database, Reuse};
 use super::image::UndoItem;
+use super::local::Local;
 use super::lock_key::TableKeys;
 use super::recorded::{Recorded, SameName};
 use super::resource::AtResource;
 use super::statement::{Dialect, Savepoint};
+use super::{Error, LockCall, LockRetry};
 use crate::proto::Text;
 
 pub(super) use ending::Unit;
@@ -48,9 +49,11 @@ pub(super) use ending::Unit;
 #[must_use = "dropping it rolls the local transaction back"]
 pub struct AtBranch<'c, DB: Database> {
     resource: Arc<AtResource<DB>>,
-    transaction: Transaction<'c, DB>,
+    transaction: Local<'c, DB>,
     mode: Mode,
     unit: Unit,
+    /// How it deals with global locks, where that is not the resource's way.
+    call: Option<LockCall>,
     recorded: Recorded<Record>,
     condition: Condition,
     /// Whether the statement that runs has changed something.
@@ -59,6 +62,8 @@ pub struct AtBranch<'c, DB: Database> {
     conflict: Option<String>,
     /// Whether somebody had the raw connection.
     bypassed: bool,
+    /// Whether somebody had it since the session's settings were looked at.
+    unchecked: bool,
 }
 
 /// What the branch is to the coordinator.
@@ -91,20 +96,23 @@ enum Condition {
 impl<'c, DB: Database> AtBranch<'c, DB> {
     pub(super) fn new(
         resource: Arc<AtResource<DB>>,
-        transaction: Transaction<'c, DB>,
+        transaction: Local<'c, DB>,
         mode: Mode,
         unit: Unit,
+        call: Option<LockCall>,
     ) -> Self {
         Self {
             resource,
             transaction,
             mode,
             unit,
+            call,
             recorded: Recorded::default(),
             condition: Condition::Usable,
             touched: false,
             conflict: None,
             bypassed: false,
+            unchecked: false,
         }
     }
 
@@ -174,7 +182,30 @@ impl<'c, DB: Database> AtBranch<'c, DB> {
     /// transaction rolls back, it stays. Never end the transaction here.
     pub fn bypass(&mut self) -> &mut DB::Connection {
         self.bypassed = true;
+        self.unchecked = true;
         &mut self.transaction
+    }
+
+    /// How long a global lock that another transaction holds is waited for.
+    fn lock_retry(&self) -> LockRetry {
+        let resource = self.resource.options.lock_retry;
+        self.call.map_or(resource, |call| call.retry(resource))
+    }
+
+    /// Looks at the settings of a session that somebody else had.
+    async fn check_session(&mut self) -> Result<(), Error> {
+        if !std::mem::take(&mut self.unchecked) || self.mode == Mode::Outside {
+            return Ok(());
+        }
+        let checked = self
+            .resource
+            .session
+            .check::<DB>(&mut self.transaction)
+            .await;
+        if let Err(error) = &checked {
+            self.condition = Condition::Failed(error.to_string());
+        }
+        checked
     }
 
     /// What is worth another try, if something was.

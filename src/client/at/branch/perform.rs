@@ -43,6 +43,7 @@ impl<DB: Database> AtBranch<'_, DB> {
             return self.perform_savepoint(running, savepoint).await;
         }
         self.check_usable()?;
+        self.check_session().await?;
         let recorded = self.recorded.items().len();
         self.condition = Condition::Running;
         self.touched = false;
@@ -144,13 +145,12 @@ impl<DB: Database> AtBranch<'_, DB> {
         plan: impl Fn(&TableMeta) -> Result<T, crate::client::at::statement::Refused>,
     ) -> Result<(Arc<TableMeta>, T), Error> {
         let resource = Arc::clone(&self.resource);
-        let tables = &resource.tables;
-        let known = tables.get::<DB>(&mut self.transaction, name, Freshness::Known);
+        let known = resource.table(&mut self.transaction, name, Freshness::Known);
         let table = known.await?;
         match plan(&table) {
             Ok(planned) => Ok((table, planned)),
             Err(refused) if matches!(refused.cause, Cause::UnknownColumn | Cause::Key) => {
-                let read = tables.get::<DB>(&mut self.transaction, name, Freshness::Read);
+                let read = resource.table(&mut self.transaction, name, Freshness::Read);
                 let table = read.await?;
                 let planned = plan(&table)?;
                 Ok((table, planned))
@@ -205,9 +205,7 @@ impl<DB: Database> AtBranch<'_, DB> {
             let mut tables = Vec::with_capacity(names.len());
             for name in names {
                 let resource = Arc::clone(&self.resource);
-                let table = resource
-                    .tables
-                    .get::<DB>(&mut self.transaction, name, freshness);
+                let table = resource.table(&mut self.transaction, name, freshness);
                 tables.push(table.await?);
             }
             let described: Vec<&TableMeta> = tables.iter().map(Arc::as_ref).collect();
@@ -350,7 +348,7 @@ impl<DB: Database> AtBranch<'_, DB> {
         let planned = self.plan(name, |table| select.keys(table, parameters));
         let (table, query) = planned.await?;
         let columns = key_columns(&table);
-        let retry = self.resource.options.lock_retry;
+        let retry = self.lock_retry();
         let mut attempt = 0;
         loop {
             self.lock_savepoint("SAVEPOINT seamio_lock_query").await?;
@@ -374,7 +372,7 @@ impl<DB: Database> AtBranch<'_, DB> {
             self.lock_savepoint("RELEASE SAVEPOINT seamio_lock_query")
                 .await?;
             // A unit that can be replayed lets go of its rows while it waits.
-            if attempt >= retry.times || self.unit == Unit::Replayed {
+            if attempt >= retry.times || self.unit != Unit::Explicit {
                 let message = format!("a row of {} is held", table.qualified_name());
                 self.conflict = Some(message.clone());
                 let xid = self.xid();

@@ -14,6 +14,7 @@ use futures_core::future::BoxFuture;
 use sqlx::{Either, SqlStr};
 
 use super::meta::{ColumnMeta, TableMeta};
+use super::session::Setting;
 use super::statement::{Dialect, Returning};
 use super::value::Value;
 
@@ -53,8 +54,11 @@ mod driver {
         /// Its SQL.
         const DIALECT: Dialect;
 
-        /// How a local transaction begins, where plain BEGIN is not enough.
-        const BEGIN: Option<&'static str>;
+        /// How a local transaction begins.
+        const BEGIN: &'static str;
+
+        /// What its statements and values depend on.
+        const SETTINGS: &'static [Setting];
 
         /// Runs one statement and collects all it answers.
         fn run(

@@ -11,6 +11,7 @@ use super::{
     TableName, next, run_on_connection,
 };
 use crate::client::at::meta::{ColumnMeta, TableMeta};
+use crate::client::at::session::{Rule, Setting, ZONE};
 use crate::client::at::statement::{Dialect, Returning};
 use crate::client::at::value::Value;
 
@@ -19,7 +20,9 @@ impl Database for MySql {}
 impl Driver for MySql {
     const DIALECT: Dialect = Dialect::MySql;
 
-    const BEGIN: Option<&'static str> = None;
+    const BEGIN: &'static str = "BEGIN";
+
+    const SETTINGS: &'static [Setting] = &SETTINGS;
 
     run_on_connection!();
 
@@ -115,6 +118,58 @@ impl Driver for MySql {
 
     fn is_deadlock(error: &sqlx::Error) -> bool {
         matches!(said(error), Some((1213 | 1205 | 1020, _)))
+    }
+}
+
+/// What decides where literals end, in which form values come and go, which rows a query gives, and what a name means.
+const SETTINGS: [Setting; 9] = [
+    mode(
+        "ANSI_QUOTES in sql_mode",
+        "IF(FIND_IN_SET('ANSI_QUOTES', @@sql_mode) > 0, 'on', 'off')",
+    ),
+    mode(
+        "NO_BACKSLASH_ESCAPES in sql_mode",
+        "IF(FIND_IN_SET('NO_BACKSLASH_ESCAPES', @@sql_mode) > 0, 'on', 'off')",
+    ),
+    mode(
+        "PAD_CHAR_TO_FULL_LENGTH in sql_mode",
+        "IF(FIND_IN_SET('PAD_CHAR_TO_FULL_LENGTH', @@sql_mode) > 0, 'on', 'off')",
+    ),
+    mode(
+        "ORACLE or EMPTY_STRING_IS_NULL in sql_mode",
+        "IF(FIND_IN_SET('ORACLE', @@sql_mode) + FIND_IN_SET('EMPTY_STRING_IS_NULL', @@sql_mode) > 0, 'on', 'off')",
+    ),
+    mode(
+        "a sql_select_limit",
+        "IF(@@sql_select_limit >= 18446744073709551615, 'off', 'on')",
+    ),
+    mode("sql_auto_is_null", "IF(@@sql_auto_is_null, 'on', 'off')"),
+    Setting {
+        name: "character_set_client, _connection, _results",
+        sql: "CONCAT_WS(', ', @@character_set_client, @@character_set_connection, @@character_set_results)",
+        rule: Rule::Is("utf8mb4, utf8mb4, utf8mb4"),
+    },
+    Setting {
+        name: ZONE,
+        sql: "CASE WHEN @@time_zone IN ('+00:00', 'UTC', 'Etc/UTC') THEN 'UTC' \
+              WHEN @@time_zone <> 'SYSTEM' THEN @@time_zone \
+              WHEN @@system_time_zone = 'UTC' THEN 'UTC' \
+              ELSE CONCAT('SYSTEM ', @@system_time_zone) END",
+        rule: Rule::Same,
+    },
+    Setting {
+        name: "the database",
+        sql: "COALESCE(DATABASE(), 'none')",
+        rule: Rule::Same,
+    },
+];
+
+/// Something that is off as the server comes.
+const fn mode(name: &'static str, sql: &'static str) -> Setting {
+    Setting {
+        name,
+        sql,
+        rule: Rule::Is("off"),
     }
 }
 

@@ -11,15 +11,59 @@ use super::{
     TableName, code, next, run_on_connection,
 };
 use crate::client::at::meta::{ColumnMeta, TableMeta};
+use crate::client::at::session::{Rule, Setting};
 use crate::client::at::statement::{Dialect, Returning};
 use crate::client::at::value::Value;
 
 impl Database for Postgres {}
 
+/// What decides where literals end, in which form those values come and go that are not read in binary, and what a name means.
+const SETTINGS: [Setting; 12] = [
+    Setting {
+        name: "standard_conforming_strings",
+        sql: "current_setting('standard_conforming_strings')",
+        rule: Rule::Is("on"),
+    },
+    Setting {
+        name: "client_encoding",
+        sql: "current_setting('client_encoding')",
+        rule: Rule::Is("UTF8"),
+    },
+    Setting {
+        name: "DateStyle",
+        sql: "split_part(current_setting('DateStyle'), ',', 1)",
+        rule: Rule::Is("ISO"),
+    },
+    Setting {
+        name: "extra_float_digits",
+        sql: "CASE WHEN current_setting('extra_float_digits')::int > 0 THEN '1 or more' \
+              ELSE current_setting('extra_float_digits') END",
+        rule: Rule::Is("1 or more"),
+    },
+    same("IntervalStyle", "current_setting('IntervalStyle')"),
+    same("TimeZone", "current_setting('TimeZone')"),
+    same("bytea_output", "current_setting('bytea_output')"),
+    same("lc_monetary", "current_setting('lc_monetary')"),
+    same("xmlbinary", "current_setting('xmlbinary')"),
+    same("array_nulls", "current_setting('array_nulls')"),
+    same("the database", "current_database()::text"),
+    same("the schemas of search_path", "current_schemas(false)::text"),
+];
+
+const fn same(name: &'static str, sql: &'static str) -> Setting {
+    Setting {
+        name,
+        sql,
+        rule: Rule::Same,
+    }
+}
+
 impl Driver for Postgres {
     const DIALECT: Dialect = Dialect::Postgres;
 
-    const BEGIN: Option<&'static str> = None;
+    const BEGIN: &'static str = "BEGIN";
+
+    const SETTINGS: &'static [Setting] = &SETTINGS;
 
     run_on_connection!();
 

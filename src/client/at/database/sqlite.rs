@@ -10,6 +10,7 @@ use super::{
     TableName, code, next, run_on_connection, unbindable,
 };
 use crate::client::at::meta::{ColumnMeta, TableMeta};
+use crate::client::at::session::Setting;
 use crate::client::at::statement::{Dialect, Returning};
 use crate::client::at::value::Value;
 
@@ -19,7 +20,10 @@ impl Driver for Sqlite {
     const DIALECT: Dialect = Dialect::Sqlite;
 
     /// Without it a transaction that has read cannot write after another one wrote.
-    const BEGIN: Option<&'static str> = Some("BEGIN IMMEDIATE");
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    /// Its statements are read one way only, and its values have no form of the session.
+    const SETTINGS: &'static [Setting] = &[];
 
     run_on_connection!();
 

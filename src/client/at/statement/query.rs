@@ -4,6 +4,7 @@ use super::image::{Derived, Parameters};
 use super::name::{TableName, primary_key, quote_columns};
 use super::refused::Refused;
 use super::rows::{Factor, Rows, Selection};
+use super::session::other_settings;
 use super::source::{Cursor, Source, Span};
 use super::{Dialect, Statement};
 use crate::client::at::meta::TableMeta;
@@ -76,6 +77,10 @@ pub(super) fn check_only_reads(source: &Source, span: Span) -> Result<(), Refuse
         let verb = depth > 0 && source.is_any(at, &changes) && source.name(at + 1).is_some();
         if verb && !source.is_any(at - 1, &["FOR", "KEY", "AS"]) {
             return Err(changing());
+        }
+        let setting = source.dialect() == Dialect::Postgres && source.is_symbol(at + 1, '(');
+        if setting && source.is_any(at, &["SET_CONFIG"]) {
+            return Err(other_settings("set_config()"));
         }
         let variable = source.dialect() == Dialect::MySql && source.is_symbol(at + 1, '@');
         if source.is_word(at, "INTO") && !variable {

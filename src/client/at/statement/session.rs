@@ -118,7 +118,10 @@ fn set(source: &Source) -> Result<Statement, Refused> {
         let Some(name) = source.name(at) else {
             continue;
         };
-        let name = name.value.to_ascii_uppercase();
+        let name = match source.is_word(at, "TIME") && source.is_word(at + 1, "ZONE") {
+            true => "TIMEZONE".to_owned(),
+            false => name.value.to_ascii_uppercase(),
+        };
         if NOT_SET.contains(&name.as_str()) {
             return Err(other_settings(&format!("SET {name}")));
         }
@@ -126,7 +129,7 @@ fn set(source: &Source) -> Result<Statement, Refused> {
     Ok(Statement::PassThrough)
 }
 
-fn other_settings(what: &str) -> Refused {
+pub(super) fn other_settings(what: &str) -> Refused {
     Refused::new(
         format!("{what} changes how statements of the branch are read or committed"),
         "set it on the connection before the branch begins",
@@ -175,20 +178,40 @@ fn pragma(source: &Source) -> Result<Statement, Refused> {
 }
 
 /// Settings, with quotes or without, that a branch must find as they were when it began.
-const NOT_SET: [&str; 13] = [
+const NOT_SET: [&str; 33] = [
+    "ARRAY_NULLS",
+    "AUTHORIZATION",
     "AUTOCOMMIT",
+    "BYTEA_OUTPUT",
+    "CHARACTER",
+    "CHARACTER_SET_CLIENT",
+    "CHARACTER_SET_CONNECTION",
+    "CHARACTER_SET_RESULTS",
+    "CHARSET",
+    "CLIENT_ENCODING",
     "COMPLETION_TYPE",
+    "DATESTYLE",
+    "EXTRA_FLOAT_DIGITS",
     "GLOBAL",
+    "INTERVALSTYLE",
+    "LC_MONETARY",
+    "NAMES",
     "PASSWORD",
     "PERSIST",
     "PERSIST_ONLY",
     "SCHEMA",
     "SEARCH_PATH",
     "SESSION_REPLICATION_ROLE",
+    "SQL_AUTO_IS_NULL",
     "SQL_MODE",
     "SQL_SAFE_UPDATES",
+    "SQL_SELECT_LIMIT",
     "STANDARD_CONFORMING_STRINGS",
     "BACKSLASH_QUOTE",
+    "TIMEZONE",
+    "TIME_ZONE",
+    "XMLBINARY",
+    "XMLOPTION",
 ];
 
 /// Pragmas that describe what is there.

@@ -129,6 +129,9 @@ const SOMEWHERE: &[(Dialect, &str, &str)] = &[
     (MySql, "SET @@session.sql_mode = ''", "SQL_MODE"),
     (MySql, "SET `sql_mode` = ''", "SQL_MODE"),
     (MySql, "SET GLOBAL max_connections = 1", "GLOBAL"),
+    (MySql, "SET NAMES latin1", "NAMES"),
+    (MySql, "SET CHARACTER SET latin1", "CHARACTER"),
+    (MySql, "SET @@session.time_zone = '+08:00'", "TIME_ZONE"),
     (MySql, "SET PASSWORD = 'x'", "PASSWORD"),
     (
         MySql,
@@ -186,6 +189,9 @@ const SOMEWHERE: &[(Dialect, &str, &str)] = &[
     (Postgres, "PREPARE x AS SELECT 1", "PREPARE"),
     (Postgres, "NOTIFY a", "NOTIFY"),
     (Postgres, "SET search_path = a", "SEARCH_PATH"),
+    (Postgres, "SET LOCAL TIME ZONE 'UTC'", "TIMEZONE"),
+    (Postgres, "SET DateStyle TO German", "DATESTYLE"),
+    (Postgres, "SELECT set_config('a', 'b', true)", "set_config"),
     (Postgres, "SET \"search_path\" = a", "SEARCH_PATH"),
     (
         Postgres,
