@@ -7,6 +7,7 @@ mod bank;
 mod databases;
 mod fence;
 mod fixture;
+mod hooks;
 mod kit;
 mod phases;
 mod vectors;

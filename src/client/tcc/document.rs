@@ -24,6 +24,8 @@ pub(super) struct Origin<'a> {
     pub(super) started_ms: u64,
     /// Whether a fence guards the branch.
     pub(super) fenced: bool,
+    /// The level of isolation of the fence, in Java's numbers.
+    pub(super) isolation: Option<u8>,
     /// The machine, as Java says it: its address.
     pub(super) host: &'a str,
 }
@@ -83,9 +85,12 @@ impl Document {
             (ROLLBACK, text("cancel")),
             (ACTION_NAME, text(origin.action)),
             (USE_FENCE, Json::Bool(origin.fenced)),
-            (HOST_NAME, text(origin.host)),
         ];
         members.extend(about.map(|(key, value)| (key.to_owned(), value)));
+        if let Some(level) = origin.isolation {
+            members.push((ISOLATION.to_owned(), Json::Number(level.to_string())));
+        }
+        members.push((HOST_NAME.to_owned(), text(origin.host)));
         let dialect = Dialect::Plain;
         Ok(Self { members, dialect })
     }
@@ -290,8 +295,23 @@ mod tests {
             action: "transfer",
             started_ms: 1_795_351_556_072,
             fenced: true,
+            isolation: None,
             host: "192.0.2.2",
         }
+    }
+
+    #[test]
+    fn the_level_of_isolation_is_javas_number_beside_the_fence() {
+        let origin = Origin {
+            isolation: Some(2),
+            ..origin()
+        };
+        let document = Document::new(&(), &origin).expect("no arguments");
+        let text = document.to_text();
+        let beside = r#""useTCCFence":true,"isolation":2,"host-name":"#;
+        assert!(text.contains(beside), "{text}");
+        assert_eq!(document.get::<i64>("isolation"), Ok(Some(2)));
+        assert!(document.is_empty(), "it is no argument");
     }
 
     #[test]

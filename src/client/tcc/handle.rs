@@ -9,7 +9,7 @@ use super::document::{ContextError, Document, Origin};
 use super::fence::{Entry, FenceError, Held, Key, Phase};
 use super::reporting::Reporting;
 use super::second_phase::Registered;
-use super::{TccAction, TccOptions};
+use super::{Isolation, TccAction, TccOptions};
 use crate::client::resource::Resource;
 use crate::client::wire::epoch_ms;
 use crate::client::{BranchError, Error, GlobalTx, NewBranch, Seata};
@@ -119,8 +119,12 @@ impl<A: TccAction> Tcc<A> {
         };
         let branch_id = self.seata.rm().register_branch(branch).await;
         let branch_id = branch_id.map_err(TryError::NotRegistered)?;
-        let ctx = self.context(xid, branch_id, document);
-        self.run(ctx, &args).await
+        let mut ctx = self.context(xid, branch_id, document);
+        let hooks = &self.registered.options.hooks;
+        hooks.call(|hook| hook.before_try(&ctx));
+        let tried = self.run(&mut ctx, &args).await;
+        hooks.call(|hook| hook.after_try(&ctx));
+        tried
     }
 
     /// What the coordinator asks: for tests of an action, which can ask twice, late or in the wrong order.
@@ -139,6 +143,7 @@ impl<A: TccAction> Tcc<A> {
             action: A::NAME,
             started_ms: epoch_ms(),
             fenced: self.is_fenced(),
+            isolation: self.registered.options.isolation.map(Isolation::number),
             host: &host.map_or_else(String::new, |address| address.to_string()),
         };
         let document = Document::new(args, &origin)?;
@@ -174,7 +179,7 @@ impl<A: TccAction> Tcc<A> {
 
     async fn run(
         &self,
-        mut ctx: ActionContext,
+        ctx: &mut ActionContext,
         args: &A::Args,
     ) -> Result<A::Out, TryError<A::Error>> {
         #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -184,13 +189,14 @@ impl<A: TccAction> Tcc<A> {
                 branch_id: ctx.branch_id,
                 action: A::NAME,
             };
-            match fence.enter(Phase::Try, &key).await {
+            let level = self.registered.options.isolation;
+            match fence.enter(Phase::Try, &key, level).await {
                 Ok(Entry::Run(transaction)) => ctx.transaction = Some(Held::new(transaction)),
                 Ok(_) => return Err(TryError::Refused),
                 Err(error) => return Err(TryError::Fence(error)),
             }
         }
-        let tried = self.registered.action.try_(&mut ctx, args).await;
+        let tried = self.registered.action.try_(ctx, args).await;
         // Before the work is committed: a confirm must not find it without what was added.
         let ActionContext {
             xid,
@@ -198,7 +204,7 @@ impl<A: TccAction> Tcc<A> {
             document,
             reporting,
             ..
-        } = &mut ctx;
+        } = &mut *ctx;
         let told = reporting.settle(xid, *branch_id, document).await;
         match (tried, told) {
             (Ok(out), Ok(())) => {

@@ -64,6 +64,7 @@ mod document;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod fence;
 mod handle;
+mod hooks;
 mod json;
 mod options;
 mod reporting;
@@ -75,5 +76,6 @@ pub use document::ContextError;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use fence::{Fence, FenceDatabase, FenceError};
 pub use handle::{RegisterError, Tcc, TryError};
-pub use options::TccOptions;
+pub use hooks::TccHook;
+pub use options::{Isolation, TccOptions};
 pub use reporting::ReportTime;

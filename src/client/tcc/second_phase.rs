@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+use super::Isolation;
 use super::context::ActionContext;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 use super::fence::{Entry, Fence, Held, Key, Phase};
@@ -62,27 +64,43 @@ impl<A: TccAction> Registered<A> {
 
     async fn run(&self, direction: Direction, branch: &PhaseTwo) -> Result<(), TccError> {
         let mut ctx = ActionContext::of_branch(A::NAME, branch)?;
-        #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-        return self.run_fenced(direction, &mut ctx).await;
-        #[cfg(not(any(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+        self.options.hooks.call(|hook| match direction {
+            Direction::Confirm => hook.before_confirm(&ctx),
+            Direction::Cancel => hook.before_cancel(&ctx),
+        });
+        let done = self.run_guarded(direction, &mut ctx).await;
+        self.options.hooks.call(|hook| match direction {
+            Direction::Confirm => hook.after_confirm(&ctx),
+            Direction::Cancel => hook.after_cancel(&ctx),
+        });
+        done
+    }
+
+    #[cfg(not(any(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+    async fn run_guarded(
+        &self,
+        direction: Direction,
+        ctx: &mut ActionContext,
+    ) -> Result<(), TccError> {
         match ctx.document.is_fenced() {
             true => Err(no_fence()),
-            false => self.call(direction, &mut ctx).await,
+            false => self.call(direction, ctx).await,
         }
     }
 
     /// What the branch carries decides: it may have been tried by a version of the action with or without a fence.
     #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-    async fn run_fenced(
+    async fn run_guarded(
         &self,
         direction: Direction,
         ctx: &mut ActionContext,
     ) -> Result<(), TccError> {
+        let level = level_of(ctx).or(self.options.isolation);
         let transaction = match (&self.options.fence, ctx.document.is_fenced()) {
             (None, true) => return Err(no_fence()),
             (None, false) => return self.call(direction, ctx).await,
-            (Some(fence), false) => fence.begin().await?,
-            (Some(fence), true) => match enter(fence, direction, ctx).await? {
+            (Some(fence), false) => fence.begin(level).await?,
+            (Some(fence), true) => match enter(fence, direction, ctx, level).await? {
                 Entry::Run(transaction) => transaction,
                 Entry::Done => return Ok(()),
                 Entry::NotTried => return Err(TccError::retryable("no try was done")),
@@ -122,6 +140,7 @@ async fn enter(
     fence: &Fence,
     direction: Direction,
     ctx: &ActionContext,
+    level: Option<Isolation>,
 ) -> Result<Entry, super::FenceError> {
     let phase = match direction {
         Direction::Confirm => Phase::Confirm,
@@ -132,7 +151,14 @@ async fn enter(
         branch_id: ctx.branch_id,
         action: ctx.action,
     };
-    fence.enter(phase, &key).await
+    fence.enter(phase, &key, level).await
+}
+
+/// What the try asked for, wherever it ran.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+fn level_of(ctx: &ActionContext) -> Option<Isolation> {
+    let number = ctx.get::<i64>("isolation").ok().flatten();
+    number.and_then(Isolation::of_number)
 }
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]

@@ -19,6 +19,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Isolation;
 use crate::client::resource::BoxFuture;
 use crate::proto::Text;
 use crate::xid::BranchId;
@@ -201,14 +202,22 @@ impl Fence {
     }
 
     /// Lets a phase in, or says why not. What it is told is in the transaction it gets, or committed.
-    pub(super) async fn enter(&self, phase: Phase, key: &Key) -> Result<Entry, FenceError> {
+    pub(super) async fn enter(
+        &self,
+        phase: Phase,
+        key: &Key,
+        level: Option<Isolation>,
+    ) -> Result<Entry, FenceError> {
         let (store, statements) = (self.store.clone(), self.statements.clone());
-        store.enter(statements, phase, key.clone()).await
+        store.enter(statements, phase, key.clone(), level).await
     }
 
     /// A transaction without a row, for a branch that was tried before the action had a fence.
-    pub(super) async fn begin(&self) -> Result<Box<dyn LocalTransaction>, FenceError> {
-        Ok(self.store.clone().begin().await?)
+    pub(super) async fn begin(
+        &self,
+        level: Option<Isolation>,
+    ) -> Result<Box<dyn LocalTransaction>, FenceError> {
+        Ok(self.store.clone().begin(level).await?)
     }
 }
 

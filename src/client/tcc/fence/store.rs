@@ -6,9 +6,10 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Database, Executor, Pool, Row, Transaction};
 
 use super::state::{self, State, Verdict};
-use super::table::{Dialect, Statements};
+use super::table::{self, Dialect, Statements};
 use super::{Entry, FenceError, Key, LocalTransaction, Phase};
 use crate::client::resource::BoxFuture;
+use crate::client::tcc::Isolation;
 use crate::proto::Text;
 use crate::xid::BranchId;
 
@@ -19,12 +20,16 @@ pub trait FenceDatabase: Rows {}
 /// A fence's database, whatever its kind.
 pub(super) trait Store: Send + Sync {
     fn dialect(&self) -> Dialect;
-    fn begin(self: Arc<Self>) -> BoxFuture<Result<Box<dyn LocalTransaction>, sqlx::Error>>;
+    fn begin(
+        self: Arc<Self>,
+        level: Option<Isolation>,
+    ) -> BoxFuture<Result<Box<dyn LocalTransaction>, sqlx::Error>>;
     fn enter(
         self: Arc<Self>,
         statements: Arc<Statements>,
         phase: Phase,
         key: Key,
+        level: Option<Isolation>,
     ) -> BoxFuture<Result<Entry, FenceError>>;
     fn check(self: Arc<Self>, statements: Arc<Statements>) -> BoxFuture<Result<(), String>>;
     fn clean(
@@ -42,6 +47,7 @@ trait Rows: Database + Sized {
     /// Begins a transaction that will write.
     fn begin(
         pool: &Pool<Self>,
+        level: Option<Isolation>,
     ) -> impl Future<Output = Result<Transaction<'static, Self>, sqlx::Error>> + Send;
 
     /// Inserts a row.
@@ -94,8 +100,11 @@ impl<DB: Rows> Store for Opened<DB> {
         DB::DIALECT
     }
 
-    fn begin(self: Arc<Self>) -> BoxFuture<Result<Box<dyn LocalTransaction>, sqlx::Error>> {
-        Box::pin(async move { Ok(boxed(DB::begin(&self.pool).await?)) })
+    fn begin(
+        self: Arc<Self>,
+        level: Option<Isolation>,
+    ) -> BoxFuture<Result<Box<dyn LocalTransaction>, sqlx::Error>> {
+        Box::pin(async move { Ok(boxed(DB::begin(&self.pool, level).await?)) })
     }
 
     fn enter(
@@ -103,11 +112,12 @@ impl<DB: Rows> Store for Opened<DB> {
         statements: Arc<Statements>,
         phase: Phase,
         key: Key,
+        level: Option<Isolation>,
     ) -> BoxFuture<Result<Entry, FenceError>> {
         Box::pin(async move {
             let mut attempt = 1;
             loop {
-                match self.enter_once(&statements, phase, &key).await {
+                match self.enter_once(&statements, phase, &key, level).await {
                     // Nothing but the row was touched yet, so it is asked again; two cancels on MySQL can meet like that.
                     Err(FenceError::Database(error))
                         if is_deadlock(&error) && attempt < ATTEMPTS_MAX =>
@@ -159,8 +169,9 @@ impl<DB: Rows> Opened<DB> {
         statements: &Statements,
         phase: Phase,
         key: &Key,
+        level: Option<Isolation>,
     ) -> Result<Entry, FenceError> {
-        let mut transaction = DB::begin(&self.pool).await?;
+        let mut transaction = DB::begin(&self.pool, level).await?;
         let verdict = match phase {
             Phase::Try => {
                 let insert = DB::insert(&mut transaction, &statements.insert, key, State::Tried);
@@ -210,7 +221,7 @@ impl<DB: Rows> Opened<DB> {
             branch_id: BranchId(0),
             action: PROBE,
         };
-        let mut transaction = DB::begin(&self.pool).await?;
+        let mut transaction = DB::begin(&self.pool, None).await?;
         DB::insert(&mut transaction, &statements.insert, &key, State::Tried).await?;
         let again = DB::insert(&mut transaction, &statements.insert, &key, State::Tried).await;
         transaction.rollback().await?;
@@ -219,7 +230,7 @@ impl<DB: Rows> Opened<DB> {
             Err(error) => return Err(error.into()),
             Ok(()) => return Err(Probe::Wrong("it takes two rows of one xid and branch_id")),
         }
-        let mut transaction = DB::begin(&self.pool).await?;
+        let mut transaction = DB::begin(&self.pool, None).await?;
         let left = DB::find(&mut transaction, &statements.find, &key).await?;
         transaction.rollback().await?;
         match left {
@@ -288,7 +299,7 @@ fn is_deadlock(error: &sqlx::Error) -> bool {
 }
 
 macro_rules! fence_database {
-    ($feature:literal, $database:ident, $connection:ident, $status:ty, |$pool:ident| $begin:expr) => {
+    ($feature:literal, $database:ident, $connection:ident, $status:ty) => {
         #[cfg(feature = $feature)]
         impl FenceDatabase for sqlx::$database {}
 
@@ -296,8 +307,11 @@ macro_rules! fence_database {
         impl Rows for sqlx::$database {
             const DIALECT: Dialect = Dialect::$database;
 
-            async fn begin($pool: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
-                $begin.await
+            async fn begin(
+                pool: &Pool<Self>,
+                level: Option<Isolation>,
+            ) -> Result<Transaction<'static, Self>, sqlx::Error> {
+                pool.begin_with(table::begin(Self::DIALECT, level)).await
             }
 
             async fn insert(
@@ -360,11 +374,9 @@ macro_rules! fence_database {
     };
 }
 
-fence_database!("mysql", MySql, MySqlConnection, i8, |pool| pool.begin());
-fence_database!("postgres", Postgres, PgConnection, i16, |pool| pool.begin());
-// A transaction that reads first and writes later may find that another wrote in between.
-fence_database!("sqlite", Sqlite, SqliteConnection, i64, |pool| pool
-    .begin_with("BEGIN IMMEDIATE"));
+fence_database!("mysql", MySql, MySqlConnection, i8);
+fence_database!("postgres", Postgres, PgConnection, i16);
+fence_database!("sqlite", Sqlite, SqliteConnection, i64);
 
 /// How often a phase that was the victim of a deadlock is begun anew.
 const ATTEMPTS_MAX: u32 = 5;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::FenceError;
 use super::state::State;
+use crate::client::tcc::Isolation;
 
 /// A database's words for what a fence needs.
 #[cfg_attr(
@@ -18,6 +19,36 @@ pub(super) enum Dialect {
     Postgres,
     /// SQLite.
     Sqlite,
+}
+
+/// How a transaction of a phase begins.
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code)
+)]
+pub(super) fn begin(dialect: Dialect, level: Option<Isolation>) -> &'static str {
+    use Isolation::{ReadCommitted, ReadUncommitted, RepeatableRead, Serializable};
+    match (dialect, level) {
+        // A transaction that reads first and writes later may find that another wrote in between.
+        (Dialect::Sqlite, _) => "BEGIN IMMEDIATE",
+        (_, None) => "BEGIN",
+        (Dialect::MySql, Some(ReadUncommitted)) => {
+            "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; BEGIN"
+        }
+        (Dialect::MySql, Some(ReadCommitted)) => {
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN"
+        }
+        (Dialect::MySql, Some(RepeatableRead)) => {
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN"
+        }
+        (Dialect::MySql, Some(Serializable)) => {
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN"
+        }
+        (Dialect::Postgres, Some(ReadUncommitted)) => "BEGIN ISOLATION LEVEL READ UNCOMMITTED",
+        (Dialect::Postgres, Some(ReadCommitted)) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        (Dialect::Postgres, Some(RepeatableRead)) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        (Dialect::Postgres, Some(Serializable)) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    }
 }
 
 /// The statements on one table. `?` stands for a parameter, on PostgreSQL `$1` and so on.
