@@ -150,7 +150,7 @@ impl Desk {
         for input in batch.drain(..) {
             match input {
                 LaneInput::Message(session, frame) => self.message(now, session, frame, out),
-                LaneInput::Event(event) => self.event(now, event),
+                LaneInput::Event(event) => self.event(now, event, out),
             }
         }
         for command in self.inbox.take() {
@@ -186,16 +186,18 @@ impl Desk {
         }
     }
 
-    fn event(&mut self, now: Instant, event: Event) {
+    fn event(&mut self, now: Instant, event: Event, out: &mut Outbound<Wire>) {
         match event {
             Event::Asked => {}
             Event::Opened(connector, session, local) => {
-                if let Some(link) = self.links.get(&connector).copied() {
-                    let extra = self
-                        .credentials
-                        .extra_data(&self.group, local, (self.wall_ms)());
-                    self.exchange.handle_open(now, link, session, extra);
-                }
+                let Some(link) = self.links.get(&connector).copied() else {
+                    // Its coordinator left the list in the meantime.
+                    return out.abort(session);
+                };
+                let extra = self
+                    .credentials
+                    .extra_data(&self.group, local, (self.wall_ms)());
+                self.exchange.handle_open(now, link, session, extra);
             }
             Event::Closed(session, reason) => {
                 self.exchange
@@ -256,6 +258,7 @@ impl Desk {
                     .find(|(_, l)| **l == link)
                     .map(|(c, _)| *c);
                 if let (Some(handle), Some(connector)) = (&self.handle, connector) {
+                    self.links.remove(&connector);
                     handle.disconnect(connector);
                 }
             }

@@ -34,7 +34,7 @@ impl Exchange {
         session: SessionId,
         extra_data: Text,
     ) {
-        if self.roster.link(id).state == LinkState::Removed {
+        if !self.roster.is_wanted(id) {
             return self.outputs.push_back(Output::Abort { session });
         }
         let message_id = self.message_id();
@@ -81,13 +81,16 @@ impl Exchange {
         for announcement in &mut self.announcements {
             announcement.waiting.retain(|_, link| *link != id);
         }
+        self.roster.forget_idle(id);
         self.check_announcements();
         self.check_start();
     }
 
     /// An attempt to connect failed.
     pub(crate) fn handle_connect_failed(&mut self, id: LinkId, error: &str) {
-        self.roster.link_mut(id).failure = Some(error.to_owned());
+        if self.roster.is_wanted(id) {
+            self.roster.link_mut(id).failure = Some(error.to_owned());
+        }
         self.check_start();
     }
 

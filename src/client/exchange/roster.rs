@@ -1,4 +1,6 @@
 //! The connections: one of the TM and one of the RM to each coordinator, where each of them is, and who is at home where.
+//!
+//! Coordinators that leave the list are forgotten with their last connection, so that lists that change for years leave nothing.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -32,7 +34,7 @@ pub(crate) struct LinkId(pub(crate) usize);
 /// One connection, up or down.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// Index of its coordinator.
+    /// Number of its coordinator.
     pub(super) coordinator: usize,
     pub(super) role: Role,
     pub(super) state: LinkState,
@@ -68,8 +70,11 @@ pub(super) enum LinkState {
 /// All connections.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    coordinators: Vec<String>,
-    links: Vec<Link>,
+    /// Their addresses. One that left and came back is another one.
+    coordinators: BTreeMap<usize, String>,
+    links: BTreeMap<LinkId, Link>,
+    next_coordinator: usize,
+    next_link: usize,
     sessions: BTreeMap<SessionId, LinkId>,
     /// Which coordinator gave out xids that begin so, where that is not its address.
     homes: BTreeMap<String, usize>,
@@ -87,11 +92,15 @@ impl Roster {
             if self.is_listed(address) {
                 continue;
             }
-            self.coordinators.push(address.clone());
+            let coordinator = self.next_coordinator;
+            self.next_coordinator += 1;
+            self.coordinators.insert(coordinator, address.clone());
             for role in [Role::Tm, Role::Rm] {
-                came.push(LinkId(self.links.len()));
-                self.links.push(Link {
-                    coordinator: self.coordinators.len() - 1,
+                let id = LinkId(self.next_link);
+                self.next_link += 1;
+                came.push(id);
+                let link = Link {
+                    coordinator,
                     role,
                     state: LinkState::Down,
                     session: None,
@@ -101,34 +110,65 @@ impl Roster {
                     waiting: Vec::new(),
                     active: 0,
                     failure: None,
-                });
+                };
+                self.links.insert(id, link);
             }
         }
-        for (index, link) in self.links.iter_mut().enumerate() {
-            let listed = addresses.contains(&self.coordinators[link.coordinator]);
+        for (id, link) in &mut self.links {
+            let listed = addresses.contains(&self.coordinators[&link.coordinator]);
             if !listed && link.state != LinkState::Removed {
                 link.state = LinkState::Removed;
-                left.push(LinkId(index));
+                left.push(*id);
             }
+        }
+        for id in &left {
+            self.forget_idle(*id);
         }
         (came, left)
     }
 
+    /// Forgets a place whose coordinator has left, once its connection has ended and nothing is under way on it; with the last
+    /// one, the coordinator and the names it was known by.
+    pub(super) fn forget_idle(&mut self, id: LinkId) {
+        let idle = |link: &Link| {
+            link.state == LinkState::Removed && link.session.is_none() && link.active == 0
+        };
+        if !self.links.get(&id).is_some_and(idle) {
+            return;
+        }
+        let Some(link) = self.links.remove(&id) else {
+            return;
+        };
+        let gone = link.coordinator;
+        if self.links.values().all(|link| link.coordinator != gone) {
+            self.coordinators.remove(&gone);
+            self.homes.retain(|_, home| *home != gone);
+        }
+    }
+
+    /// Whether this is the place of a connection, and of a coordinator that is on the list.
+    pub(super) fn is_wanted(&self, id: LinkId) -> bool {
+        let link = self.links.get(&id);
+        link.is_some_and(|link| link.state != LinkState::Removed)
+    }
+
     pub(super) fn link(&self, id: LinkId) -> &Link {
-        &self.links[id.0]
+        &self.links[&id]
     }
 
     pub(super) fn link_mut(&mut self, id: LinkId) -> &mut Link {
-        &mut self.links[id.0]
+        let link = self.links.get_mut(&id);
+        link.expect("a place is forgotten after all that names it")
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = LinkId> + use<> {
-        (0..self.links.len()).map(LinkId)
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        ids.into_iter()
     }
 
     /// The coordinator's address.
     pub(super) fn address(&self, id: LinkId) -> &str {
-        &self.coordinators[self.link(id).coordinator]
+        &self.coordinators[&self.link(id).coordinator]
     }
 
     /// Connections of this role that may be used.
@@ -167,7 +207,7 @@ impl Roster {
             return;
         };
         let coordinator = self.link(link).coordinator;
-        if self.coordinators[coordinator] == prefix || self.homes.len() >= HOMES_MAX {
+        if self.coordinators[&coordinator] == prefix || self.homes.len() >= HOMES_MAX {
             return;
         }
         if self.homes.get(prefix) != Some(&coordinator) {
@@ -178,10 +218,17 @@ impl Roster {
     /// The listed coordinator that gave out this xid, if that can be told.
     pub(super) fn home(&self, xid: &str) -> Option<usize> {
         let prefix = home_prefix(xid)?;
-        let by_address = self.coordinators.iter().position(|a| a == prefix);
-        let home = by_address.or_else(|| self.homes.get(prefix).copied())?;
-        let listed = |link: &Link| link.coordinator == home && link.state != LinkState::Removed;
-        self.links.iter().any(listed).then_some(home)
+        let mut listed = self
+            .links
+            .values()
+            .filter(|link| link.state != LinkState::Removed);
+        let known = self.homes.get(prefix);
+        // A coordinator that came back may stand beside what is left of its former connections.
+        let home = listed
+            .clone()
+            .find(|link| self.coordinators[&link.coordinator] == prefix);
+        let home = home.or_else(|| listed.find(|link| Some(&link.coordinator) == known));
+        home.map(|link| link.coordinator)
     }
 
     /// Why none of this role is ready, once every one of them has failed.
@@ -210,8 +257,8 @@ impl Roster {
     }
 
     fn is_listed(&self, address: &str) -> bool {
-        self.links.iter().any(|link| {
-            link.state != LinkState::Removed && self.coordinators[link.coordinator] == address
+        self.links.values().any(|link| {
+            link.state != LinkState::Removed && self.coordinators[&link.coordinator] == address
         })
     }
 }

@@ -222,6 +222,55 @@ fn a_new_list_connects_who_came_and_disconnects_who_left() {
     assert_eq!(world.links.len(), 6, "it came back with new connections");
 }
 
+/// Addresses of pods that come and go must not pile up.
+#[test]
+fn who_left_is_forgotten_when_its_connections_have_ended() {
+    let mut world = World::connected(ClientOptions::default(), &[HERE, THERE]);
+    let links = |world: &World| world.exchange.roster.ids().count();
+    let (tm, rm) = (world.link(Role::Tm, HERE), world.link(Role::Rm, HERE));
+    let (_, mut answer) = world.ask(branch(&format!("{HERE}:7"), "t:1"));
+    world.take_sent();
+    world.set_addresses(&[THERE]);
+    assert_eq!(links(&world), 4, "its connections are there still");
+    world.close(tm);
+    assert_eq!(links(&world), 3);
+    // What was under way on it is another one's matter, or has failed.
+    world.close(rm);
+    assert_eq!(links(&world), 2);
+    assert!(answer.try_take().is_some() || world.exchange.calls.len() == 1);
+    world.exchange.handle_connect_failed(rm, "too late");
+    let late = SessionId::from_u64(99);
+    world.exchange.handle_open(world.now, tm, late, "".into());
+    world.turn();
+    assert_eq!(world.aborted, [late]);
+    for number in 0..100 {
+        let address = format!("10.0.1.{number}:8091");
+        world.set_addresses(&[THERE, &address]);
+        world.set_addresses(&[THERE]);
+        assert_eq!(links(&world), 2, "nobody ever connected");
+    }
+}
+
+/// While the former connections are still closing, there are two of one address.
+#[test]
+fn who_comes_back_at_once_is_at_home_again() {
+    let mut world = World::connected(ClientOptions::default(), &[HERE, THERE]);
+    let (tm, rm) = (world.link(Role::Tm, HERE), world.link(Role::Rm, HERE));
+    world.set_addresses(&[THERE]);
+    world.set_addresses(&[THERE, HERE]);
+    let again = world.link(Role::Rm, HERE);
+    assert_ne!(again, rm);
+    let session = world.register(again);
+    for number in 0..10 {
+        let _waits = world.ask(branch(&format!("{HERE}:{number}"), "t:1"));
+        assert_eq!(world.only_sent().0, session);
+    }
+    world.close(rm);
+    world.close(tm);
+    let _waits = world.ask(branch(&format!("{HERE}:11"), "t:1"));
+    assert_eq!(world.only_sent().0, session);
+}
+
 #[test]
 fn a_coordinators_request_is_answered_over_its_own_connection() {
     let mut world = World::connected(ClientOptions::default(), &[HERE, THERE]);

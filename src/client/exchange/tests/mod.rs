@@ -199,7 +199,8 @@ impl World {
     }
 
     fn link(&self, role: Role, address: &str) -> LinkId {
-        let of_role = |link: LinkId| self.exchange.roster.link(link).role == role;
+        let roster = &self.exchange.roster;
+        let of_role = |link: LinkId| roster.is_wanted(link) && roster.link(link).role == role;
         let found = self.links.iter().find(|(l, a)| a == address && of_role(*l));
         found.expect("a link").0
     }
