@@ -10,6 +10,27 @@ use std::thread::{self, Thread};
 /// Runs a future of the client to its end on this thread, which sleeps meanwhile. The blocking form of every call:
 /// `wait(seata.begin(options))`, `wait(tx.commit())`.
 ///
+/// A whole transaction, in code that knows no futures: what blocks stands in the closure, and may wait itself.
+///
+/// ```no_run
+/// use seamio::client::{GlobalTx, Seata, TxOptions, wait};
+///
+/// fn place(tx: &GlobalTx) -> Result<u64, String> {
+///     println!("in {}", tx.xid()); // blocking work, and calls of others
+///     Ok(7)
+/// }
+///
+/// # fn run(seata: Seata) -> Result<(), Box<dyn std::error::Error>> {
+/// let order = wait(seata.transaction(TxOptions::new("place-order"), |tx| async move { place(&tx) }))?;
+/// println!("order {order} is placed");
+///
+/// let tx = wait(seata.begin(TxOptions::new("by-hand")))?;
+/// let outcome = wait(tx.commit());
+/// # let _ = outcome;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Every future of the client needs only a waker, so it works with this as with any executor. Futures of the host that need
 /// a runtime (sqlx's, for example) need that runtime here too. Within an async runtime use `.await` instead: this blocks its
 /// thread.
