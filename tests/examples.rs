@@ -25,6 +25,7 @@ const WHOLE: bool = cfg!(all(
     feature = "server",
     feature = "sql-store",
     feature = "tower",
+    feature = "reqwest",
     feature = "mysql",
     feature = "postgres",
     feature = "sqlite",
@@ -241,17 +242,26 @@ fn wss_chat_lets_everybody_hear() {
 
 #[test]
 fn at_order_undoes_what_was_committed() {
-    let example = Example::start_with("at_order", &["--features", "sqlite"], &[]);
-    let said = example.finish();
-    assert_says(
-        &said,
-        &[
-            "before: tea 10, money 100, orders 0",
-            "first order committed: tea 7, money 85, orders 1",
-            "second order: rolled back",
-            "second order undone: tea 7, money 85, orders 1",
-        ],
-    );
+    let features = ["--features", "mysql,sqlite"];
+    let mut ways: Vec<&[&str]> = vec![&[]];
+    match std::env::var("SEAMIO_MYSQL_URL") {
+        Ok(_) => ways.push(&["--mysql"]),
+        Err(_) => {
+            println!("SKIPPED: SEAMIO_MYSQL_URL is not set (tests/databases/run up)");
+        }
+    }
+    for way in ways {
+        let said = Example::start_with("at_order", &features, way).finish();
+        assert_says(
+            &said,
+            &[
+                "before: tea 10, money 100, orders 0",
+                "first order committed: tea 7, money 85, orders 1",
+                "second order: rolled back",
+                "second order undone: tea 7, money 85, orders 1",
+            ],
+        );
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! | [`Rm`] | RM: resources, branches, lock queries |
 //! | [`HeaderCarrier`], [`Incoming`] | the way of a transaction from service to service |
 //! | `tower` | layers that do so for HTTP servers and clients (feature `tower`) |
+//! | `reqwest` | a middleware that does so for reqwest's requests (feature `reqwest`) |
 //! | [`resource`] | what a resource manager offers the coordinator, and what it is asked to do |
 //! | [`Background`] | the future in which second phases run; the host spawns it |
 //! | [`tcc`] | actions of the application with a try, a confirm and a cancel |
@@ -27,10 +28,14 @@ mod context;
 mod credentials;
 mod error;
 mod exchange;
+#[cfg(any(feature = "reqwest", feature = "tower"))]
+mod headers;
 mod inbox;
 mod metrics;
 mod options;
 mod registry;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 pub mod resource;
 mod rm;
 pub(crate) mod seata;

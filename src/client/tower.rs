@@ -1,16 +1,14 @@
 //! Layers for HTTP servers and clients built on tower (axum, hyper, tonic): the headers of a transaction are read and written
 //! without the application's doing (client.md 2.5).
 
-use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 use http::Request;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::Seata;
 use super::context::{Scope, entered};
-use super::{HeaderCarrier, Seata};
 use crate::proto::status::BranchType;
 
 /// For servers: runs each request in the global transaction that its headers name, as a participant.
@@ -122,27 +120,14 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Inject<S> {
     }
 }
 
-/// Headers of HTTP: those of axum, hyper and reqwest, and the metadata of tonic below its own types.
-impl HeaderCarrier for HeaderMap {
-    fn header(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.get(name)?.to_str().ok().map(Cow::Borrowed)
-    }
-
-    /// A value that HTTP cannot carry is left out.
-    fn set_header(&mut self, name: &str, value: &str) {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
-            self.insert(name, value);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::{Ready, ready};
 
+    use http::HeaderMap;
+
     use super::*;
-    use crate::client::{ClientOptions, GlobalTx, Start, wait};
+    use crate::client::{ClientOptions, GlobalTx, HeaderCarrier as _, Start, wait};
 
     /// Answers with the transaction that is current when it is called and when its future runs, and with that of the request.
     #[derive(Clone)]
