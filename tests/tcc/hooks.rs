@@ -7,7 +7,7 @@ use seamio::client::tcc::{
     ActionContext, Fence, Isolation, TccAction, TccError, TccHook, TccOptions,
 };
 use seamio::client::{Seata, TxGuard, TxOptions};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{MySql, Postgres};
 
@@ -138,7 +138,7 @@ fn hooks_are_called_around_each_phase() {
 
 /// Which database an action asks for its level.
 enum Asked {
-    MySql,
+    MySql(MySqlPool),
     Postgres,
 }
 
@@ -150,13 +150,19 @@ struct Levels {
 
 impl Levels {
     async fn note(&self, ctx: &mut ActionContext) -> Result<(), TccError> {
-        let level: String = match self.asked {
-            // The session's own level is another one: what counts is the transaction's.
-            Asked::MySql => {
+        let level: String = match &self.asked {
+            // It tells the session's level only; that of the transaction shows in what it sees of others.
+            Asked::MySql(others) => {
+                let read = "SELECT n FROM tcc_levels_seen";
                 let conn = ctx.connection::<MySql>()?;
-                let sql = "SELECT trx_isolation_level FROM information_schema.INNODB_TRX \
-                           WHERE trx_mysql_thread_id = CONNECTION_ID()";
-                sqlx::query_scalar(sql).fetch_one(conn).await?
+                let before: i64 = sqlx::query_scalar(read).fetch_one(&mut *conn).await?;
+                let change = "UPDATE tcc_levels_seen SET n = n + 1";
+                sqlx::query(change).execute(others).await?;
+                let after: i64 = sqlx::query_scalar(read).fetch_one(conn).await?;
+                match after == before {
+                    true => "repeatable read".to_owned(),
+                    false => "read committed".to_owned(),
+                }
             }
             Asked::Postgres => {
                 let sql = "SELECT current_setting('transaction_isolation')";
@@ -220,8 +226,13 @@ fn phases_run_at_the_level_that_was_asked_for() {
                 let options = MySqlConnectOptions::from_str(&url).expect("a URL");
                 let pool = MySqlPoolOptions::new().max_connections(4);
                 let pool = pool.connect_with(options).await.expect("a server");
+                let table = "DROP TABLE IF EXISTS tcc_levels_seen; \
+                    CREATE TABLE tcc_levels_seen (n BIGINT NOT NULL); \
+                    INSERT INTO tcc_levels_seen VALUES (0)";
+                sqlx::raw_sql(table).execute(&pool).await.expect("a table");
+                let asked = Asked::MySql(pool.clone());
                 let level = Isolation::ReadCommitted;
-                run_at(Asked::MySql, Fence::new(pool), level, "READ COMMITTED").await;
+                run_at(asked, Fence::new(pool), level, "READ COMMITTED").await;
             }
             Err(_) => println!("SKIPPED: SEAMIO_MYSQL_URL is not set (tests/databases/run up)"),
         }

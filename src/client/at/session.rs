@@ -16,6 +16,7 @@ use super::statement::Dialect;
 use super::undo_rows;
 
 /// A setting that statements or values depend on.
+#[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// What it is called in errors.
@@ -27,6 +28,7 @@ pub struct Setting {
 }
 
 /// What a setting has to be.
+#[cfg_attr(not(any(feature = "mysql", feature = "postgres")), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     /// This.
