@@ -293,7 +293,7 @@ async fn a_committed_branch_has_no_undo_log() {
     let worker = || async {
         loop {
             if let Some(worker) = told.spawned.lock().expect("a lock").pop() {
-                break tokio::spawn(worker);
+                break worker;
             }
             tokio::task::yield_now().await;
         }
@@ -302,7 +302,7 @@ async fn a_committed_branch_has_no_undo_log() {
     let hidden = sqlx::raw_sql("ALTER TABLE undo_log RENAME TO hidden");
     hidden.execute(&resource.pool).await.expect("renamed");
     let committing = tokio::spawn(second_phase());
-    let working = worker().await;
+    let working = tokio::spawn(worker().await);
     assert_eq!(committing.await.expect("no panic"), failed);
     // As long as the database fails, nobody waits for it.
     assert_eq!(second_phase().await, failed);
@@ -312,7 +312,7 @@ async fn a_committed_branch_has_no_undo_log() {
     assert_eq!(number(&resource, "SELECT COUNT(*) FROM undo_log").await, 1);
     for _ in 0..2 {
         let committing = tokio::spawn(second_phase());
-        worker().await.await.expect("no panic");
+        worker().await.await;
         let committed = committing.await.expect("no panic");
         assert_eq!(committed, BranchStatus::PhaseTwoCommitted);
         assert_eq!(number(&resource, "SELECT COUNT(*) FROM undo_log").await, 0);
