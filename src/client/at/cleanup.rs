@@ -58,7 +58,7 @@ pub(super) struct Working {
 
 impl Cleanup {
     /// From the first branch to the deletion: more may come in between.
-    pub(super) const PAUSE: Duration = Duration::from_millis(2);
+    pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
     /// From a failure to the next look at the database.
     pub(super) const FIRST_RETRY: Duration = Duration::from_millis(200);

@@ -290,19 +290,23 @@ async fn a_committed_branch_has_no_undo_log() {
         };
         Arc::clone(&resource).commit(phase_two)
     };
-    let worker = || async {
-        loop {
-            if let Some(worker) = told.spawned.lock().expect("a lock").pop() {
-                break worker;
+    let work = || {
+        let told = Arc::clone(&told);
+        tokio::spawn(async move {
+            loop {
+                let spawned = told.spawned.lock().expect("a lock").pop();
+                match spawned {
+                    Some(worker) => return worker.await,
+                    None => tokio::task::yield_now().await,
+                }
             }
-            tokio::task::yield_now().await;
-        }
+        })
     };
     let failed = BranchStatus::PhaseTwoCommitFailedRetryable;
     let hidden = sqlx::raw_sql("ALTER TABLE undo_log RENAME TO hidden");
     hidden.execute(&resource.pool).await.expect("renamed");
     let committing = tokio::spawn(second_phase());
-    let working = tokio::spawn(worker().await);
+    let working = work();
     assert_eq!(committing.await.expect("no panic"), failed);
     // As long as the database fails, nobody waits for it.
     assert_eq!(second_phase().await, failed);
@@ -312,7 +316,7 @@ async fn a_committed_branch_has_no_undo_log() {
     assert_eq!(number(&resource, "SELECT COUNT(*) FROM undo_log").await, 1);
     for _ in 0..2 {
         let committing = tokio::spawn(second_phase());
-        worker().await.await;
+        work().await.expect("no panic");
         let committed = committing.await.expect("no panic");
         assert_eq!(committed, BranchStatus::PhaseTwoCommitted);
         assert_eq!(number(&resource, "SELECT COUNT(*) FROM undo_log").await, 0);

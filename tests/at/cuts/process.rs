@@ -174,6 +174,8 @@ async fn be_killed(play: Play, orders: &str) {
             let life = life.clone();
             Box::pin(async move {
                 let mut handle = conn.lock_handle().await?;
+                let committing = life.clone();
+                handle.set_commit_hook(move || committing.let_poll());
                 handle.set_progress_handler(1, move || life.let_poll());
                 Ok(())
             })
@@ -215,7 +217,7 @@ struct Life {
 }
 
 impl Life {
-    /// Before each instruction of a statement. Whether to go on.
+    /// Before a commit, and often in between. Whether to go on.
     fn let_poll(&self) -> bool {
         while self.polled.load(Ordering::Acquire) {
             std::thread::yield_now();
