@@ -287,7 +287,7 @@ impl<DB: Measured> Scene<DB> {
         }
     }
 
-    /// Commits the global transaction, and waits until nothing of it is left.
+    /// Commits the global transaction, and waits until nothing of it is left: a branch answers when its undo log is deleted.
     pub(crate) async fn settle(&mut self) {
         let Some(tx) = self.tx.take() else { return };
         let handle = (*tx).clone();
@@ -299,7 +299,6 @@ impl<DB: Measured> Scene<DB> {
             matches!(status, GlobalStatus::Committed | GlobalStatus::Finished),
             "{status:?}"
         );
-        self.at.clean_up().await.expect("cleaned");
     }
 
     /// Statements of the second phase of a committed branch, of so many in one transaction.
