@@ -5,18 +5,18 @@
 //! operations and answers take their time, in order; while it is cut, operations hang and then fail, answers wait. A
 //! process that dies may leave operations behind that are still carried out.
 //!
-//! Beside what `checker.rs` sees, a branch may be called only by the owner of its transaction (25), and every
+//! Beside what `checker.rs` sees, a branch may be called only by the driver of its transaction (25), and every
 //! coordinator's own audit has to pass (32).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seamio::proto::message::Message;
 use seamio::proto::status::GlobalStatus;
 use seamio::tc::store::{
-    Completion, MemoryStore, Operation, Outcome, Ownership, Seq, Store, StoreEvent, StoreLimits,
-    Ticket,
+    Completion, Global, MemoryStore, Operation, Outcome, Ownership, Seq, Store, StoreEvent,
+    StoreLimits, Ticket,
 };
 use seamio::tc::{ChannelId, Coordinator, CoordinatorConfig, Output};
 use seamio::xid::{IdGenerator, Xid};
@@ -30,6 +30,8 @@ use crate::wire::{Arrival, Wire};
 
 /// How long a lease lasts.
 const LEASE: Micros = 9 * SECOND;
+/// So long after its deadline everybody is told of an undecided transaction.
+const OVERDUE_GRACE_MS: i64 = 2000;
 /// How long an operation may wait for the store before it fails.
 const PATIENCE: Micros = 5 * SECOND;
 
@@ -40,11 +42,11 @@ pub(crate) enum FleetBug {
     None,
     /// A lease that is told never ends.
     LeaseForEver,
-    /// What a lapsed node owned is told to nobody.
+    /// What others left is told to nobody.
     OrphansLeft,
     /// A transaction on offer goes to everybody who asks.
     OfferTakenTwice,
-    /// Nobody is told that it was replaced.
+    /// Nobody is told that its lease was over.
     NotReplaced,
     /// Who drives a transaction is not written down.
     DriverNotNoted,
@@ -87,12 +89,23 @@ struct Seat {
 struct Process {
     coordinator: Coordinator,
     node: u16,
+    /// When its lease ends, as it counts.
+    until: Option<Instant>,
     wake_at: Option<Micros>,
     /// Operations on their way to the store, since when.
     asked: VecDeque<(Ticket, Operation, Micros)>,
     reaching: bool,
     /// What the store said, and when it arrives.
     news: VecDeque<(Micros, News)>,
+}
+
+/// A renewal of a lease.
+struct Keeping {
+    /// The one before was over.
+    late: bool,
+    until: Instant,
+    /// Now.
+    wall_ms: i64,
 }
 
 enum News {
@@ -103,11 +116,7 @@ enum News {
 impl Base {
     /// Carries out an operation for a node.
     fn carry_out(&mut self, node: u16, operation: &Operation) -> (Outcome, Seq) {
-        let replaced = Outcome::Failed("the node was replaced".to_owned());
         let id = match operation {
-            Operation::Begin(new) if new.xid.transaction_id() >> 53 != i64::from(node) => {
-                return (replaced, Seq(0));
-            }
             Operation::Offer { xid, .. }
             | Operation::Adopt { xid }
             | Operation::Decide { xid, .. }
@@ -159,25 +168,41 @@ impl Base {
         status
     }
 
-    /// Renews the lease of a node, takes lapsed ones over, and tells offers. None: the node was replaced.
-    fn keep(&mut self, node: u16, now_ms: i64, counts: &mut Counts) -> Option<Vec<StoreEvent>> {
-        self.ownership.renew(node, now_ms).ok()?;
+    /// Renews the lease of a node and tells what is its own from now on: what it had, when it comes late; what others
+    /// abandoned, what nobody decided in time, and offers.
+    fn keep(
+        &mut self,
+        node: u16,
+        keeping: &Keeping,
+        now_ms: i64,
+        counts: &mut Counts,
+    ) -> Vec<StoreEvent> {
+        self.ownership.renew(node, now_ms);
+        let globals = contents(&self.store);
         let mut events = Vec::new();
-        for lapsed in self.ownership.lapsed(now_ms) {
-            let ownership = &self.ownership;
-            let owned: Vec<_> = contents(&self.store)
-                .into_iter()
-                .filter(|global| ownership.owner(global) == Some(lapsed))
-                .collect();
-            if self.ownership.take_over(node, lapsed, now_ms) {
-                counts.takeovers += 1;
-                let owned = match self.bug {
-                    FleetBug::OrphansLeft => Vec::new(),
-                    _ => owned,
-                };
-                counts.adopted += owned.len() as u64;
-                events.extend(owned.into_iter().map(StoreEvent::Adopted));
+        if keeping.late && self.bug != FleetBug::NotReplaced {
+            let not_below = self.store.highest_id();
+            events.push(StoreEvent::Replaced { node, not_below });
+            let own = |global: &&Global| self.ownership.is_own(global, node);
+            let own = globals.iter().filter(own).cloned();
+            events.extend(own.map(StoreEvent::Adopted));
+        }
+        events.push(StoreEvent::Leased(keeping.until));
+        let abandoned = self.ownership.abandoned(now_ms);
+        counts.takeovers += u64::from(!abandoned.is_empty());
+        let mut adopted = Vec::new();
+        for global in globals {
+            let id = global.xid.transaction_id();
+            let due_ms = global.begin_ms + i64::from(global.timeout_ms) + OVERDUE_GRACE_MS;
+            let overdue = global.status == GlobalStatus::Begin && due_ms < keeping.wall_ms;
+            let taken = abandoned.contains(&id) && self.ownership.take(id, node, now_ms);
+            counts.adopted += u64::from(taken);
+            if overdue || taken {
+                adopted.push(StoreEvent::Adopted(global));
             }
+        }
+        if self.bug != FleetBug::OrphansLeft {
+            events.extend(adopted);
         }
         for (id, resource_id) in self.ownership.offers() {
             self.store.scan(&mut |global| {
@@ -187,7 +212,7 @@ impl Base {
                 }
             });
         }
-        Some(events)
+        events
     }
 }
 
@@ -341,9 +366,10 @@ impl Fleet {
     fn may_call(&self, checker: &mut Checker, node: u16, xid: &str) {
         let globals = contents(&self.base.store);
         let global = globals.iter().find(|g| g.xid.as_text() == xid);
-        let owner = global.map(|global| self.base.ownership.owner(global));
-        if owner != Some(Some(node)) {
-            let text = format!("{xid}: driven by node {node}, its owner is {owner:?}");
+        let id = global.map(|global| global.xid.transaction_id());
+        let driver = id.and_then(|id| self.base.ownership.driver(id));
+        if driver != Some(node) {
+            let text = format!("{xid}: driven by node {node}, its driver is {driver:?}");
             checker.broken(25, text);
         }
     }
@@ -374,9 +400,7 @@ impl Fleet {
         if found.cut <= env.now && env.rng.chance(500) {
             let sent = env.rng.index(process.asked.len() + 1);
             for (_, operation, _) in process.asked.into_iter().take(sent) {
-                if !self.base.ownership.is_replaced(process.node) {
-                    self.execute(env, checker, process.node, operation);
-                }
+                self.execute(env, checker, process.node, operation);
             }
         }
         self.conns.retain(|conn, at| {
@@ -425,7 +449,6 @@ impl Fleet {
     /// Operations of a process reach the store, or are given up.
     fn reach(&mut self, env: &mut Env, checker: &mut Checker, seat: usize) {
         let cut = self.seats[seat].cut > env.now;
-        self.claim_anew(env, seat);
         let now = env.now;
         let Some(process) = &mut self.seats[seat].process else {
             return;
@@ -487,27 +510,7 @@ impl Fleet {
         }
     }
 
-    /// A process whose node was replaced gets another one with its next word to the store.
-    fn claim_anew(&mut self, env: &mut Env, seat: usize) {
-        let found = &mut self.seats[seat];
-        let Some(process) = &mut found.process else {
-            return;
-        };
-        if found.cut > env.now || !self.base.ownership.is_replaced(process.node) {
-            return;
-        }
-        let claimed = self.base.ownership.claim((env.now / MS) as i64);
-        let node = claimed.expect("few nodes are used in a run");
-        env.trace(format_args!("node {} goes on as {node}", process.node));
-        process.node = node;
-        let not_below = self.base.store.highest_id();
-        let replaced = StoreEvent::Replaced { node, not_below };
-        if self.bug != FleetBug::NotReplaced {
-            self.answer(env, seat, vec![News::Event(replaced)], true);
-        }
-    }
-
-    /// A process renews its lease, looks for lapsed siblings and for offers.
+    /// A process renews its lease, and looks for what others left and for offers.
     fn keep(&mut self, env: &mut Env, checker: &mut Checker, seat: usize) {
         let life = self.seats[seat].life;
         let step = StoreStep::Keep;
@@ -515,23 +518,29 @@ impl Fleet {
         if self.seats[seat].cut > env.now {
             return;
         }
-        // It counts from before it asks; the store from when it is asked.
-        let asked = env.clock(self.wall_ms).instant;
-        self.claim_anew(env, seat);
-        let Some(process) = &self.seats[seat].process else {
+        let Some(process) = &mut self.seats[seat].process else {
             return;
         };
-        let now_ms = (env.now / MS) as i64 + 1;
-        if let Some(events) = self.base.keep(process.node, now_ms, &mut checker.counts) {
-            let life = match self.bug {
-                FleetBug::LeaseForEver => 1000 * SECOND,
-                _ => LEASE,
-            };
-            let until = asked + Duration::from_micros(life);
-            let mut news = vec![News::Event(StoreEvent::Leased(until))];
-            news.extend(events.into_iter().map(News::Event));
-            self.answer(env, seat, news, true);
+        // It counts from before it asks; the store from when it is asked.
+        let asked = env.clock(self.wall_ms);
+        let life = match self.bug {
+            FleetBug::LeaseForEver => 1000 * SECOND,
+            _ => LEASE,
+        };
+        let keeping = Keeping {
+            late: process.until.is_some_and(|until| until <= asked.instant),
+            until: asked.instant + Duration::from_micros(life),
+            wall_ms: asked.wall_ms,
+        };
+        process.until = Some(keeping.until);
+        let (node, now_ms) = (process.node, (env.now / MS) as i64 + 1);
+        if keeping.late {
+            env.trace(format_args!("node {node} is late"));
         }
+        let counts = &mut checker.counts;
+        let events = self.base.keep(node, &keeping, now_ms, counts);
+        let news = events.into_iter().map(News::Event).collect();
+        self.answer(env, seat, news, true);
     }
 
     /// What the store said arrives.
@@ -636,6 +645,7 @@ impl Site for Fleet {
         self.seats[seat].process = Some(Process {
             coordinator,
             node,
+            until: None,
             wake_at: None,
             asked: VecDeque::new(),
             reaching: false,

@@ -27,7 +27,7 @@ pub use journal::{Durable, JournalConfig, JournalStore, Notify};
 pub use limits::StoreLimits;
 pub use memory::MemoryStore;
 #[cfg(any(test, feature = "sim"))]
-pub use ownership::{Ownership, Replaced};
+pub use ownership::Ownership;
 
 use std::time::Instant;
 

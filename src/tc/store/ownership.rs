@@ -1,10 +1,11 @@
 //! Who drives what when several coordinators share a store: the rules, as a value without a store.
 //!
 //! - A coordinator claims a node, whose number stands in the ids it makes, and renews its lease. Times are those of the
-//!   store, the same for everybody.
-//! - An undecided transaction belongs to the node that began it, a decided one to its driver: the node that decided it.
-//! - A node whose lease is over is taken over by one whose lease is not, once: its heir owns from then on what it
-//!   owned. A node that was taken over never comes back; its coordinator claims another one.
+//!   store, the same for everybody. One that was late renews its lease all the same, and has lost what others took meanwhile.
+//! - A decided transaction belongs to its driver: the node that decided it. When the lease of that one is over, whoever is
+//!   first takes it, each transaction for itself.
+//! - An undecided transaction belongs to nobody: any coordinator may decide it. Its node begins with it again when it
+//!   was late.
 //! - A driver may offer what it cannot drive on. Who adopts it first is the driver.
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,16 +19,10 @@ use crate::xid::{NODE_MAX, node_of};
 #[derive(Clone, Debug)]
 pub struct Ownership {
     lease_ms: i64,
-    members: BTreeMap<u16, Member>,
+    /// Until when, by node.
+    leases: BTreeMap<u16, i64>,
     /// By transaction id.
     drivers: HashMap<i64, Driver>,
-}
-
-/// A node that was claimed.
-#[derive(Clone, Copy, Debug)]
-struct Member {
-    lease_until_ms: i64,
-    heir: Option<u16>,
 }
 
 /// Who drives a decided transaction.
@@ -38,84 +33,64 @@ enum Driver {
     Offered(Text),
 }
 
-/// The node was taken over: what it owned is its heir's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replaced;
-
 impl Ownership {
     /// Nobody is there. Leases last `lease_ms`.
     pub fn new(lease_ms: i64) -> Self {
         Self {
             lease_ms,
-            members: BTreeMap::new(),
+            leases: BTreeMap::new(),
             drivers: HashMap::new(),
         }
     }
 
     /// Claims the lowest node that nobody ever had, with a lease from now on; none when there is none.
     pub fn claim(&mut self, now_ms: i64) -> Option<u16> {
-        let node = (0..=NODE_MAX).find(|node| !self.members.contains_key(node))?;
-        let member = Member {
-            lease_until_ms: now_ms + self.lease_ms,
-            heir: None,
-        };
-        self.members.insert(node, member);
+        let node = (0..=NODE_MAX).find(|node| !self.leases.contains_key(node))?;
+        self.leases.insert(node, now_ms + self.lease_ms);
         Some(node)
     }
 
-    /// Renews a lease and gives its end. One that is over may be renewed as long as nobody took the node over.
-    ///
-    /// # Errors
-    /// The node was taken over, or never claimed.
-    pub fn renew(&mut self, node: u16, now_ms: i64) -> Result<i64, Replaced> {
+    /// Renews a lease, also one that is over.
+    pub fn renew(&mut self, node: u16, now_ms: i64) {
         let until = now_ms + self.lease_ms;
-        let member = self.members.get_mut(&node).filter(|m| m.heir.is_none());
-        let member = member.ok_or(Replaced)?;
-        member.lease_until_ms = member.lease_until_ms.max(until);
-        Ok(member.lease_until_ms)
+        let lease = self.leases.entry(node).or_insert(until);
+        *lease = until.max(*lease);
     }
 
-    /// Whether a node was taken over, or never claimed.
-    pub fn is_replaced(&self, node: u16) -> bool {
-        self.members.get(&node).is_none_or(|m| m.heir.is_some())
+    /// The decided transactions whose drivers' leases are over, in the order of their ids.
+    pub fn abandoned(&self, now_ms: i64) -> Vec<i64> {
+        let drivers = self.drivers.iter();
+        let abandoned = drivers.filter(|(_, driver)| self.is_gone(driver, now_ms));
+        let mut abandoned: Vec<_> = abandoned.map(|(id, _)| *id).collect();
+        abandoned.sort_unstable();
+        abandoned
     }
 
-    /// The nodes that may be taken over.
-    pub fn lapsed(&self, now_ms: i64) -> Vec<u16> {
-        let lapsed = |m: &Member| m.heir.is_none() && m.lease_until_ms <= now_ms;
-        let members = self.members.iter().filter(|(_, m)| lapsed(m));
-        members.map(|(node, _)| *node).collect()
-    }
-
-    /// Makes `heir` the owner of what `node` owns. False when it may not: somebody was quicker, the lease of `node` was
-    /// renewed, or that of `heir` is over.
-    pub fn take_over(&mut self, heir: u16, node: u16, now_ms: i64) -> bool {
-        let lives = |m: &Member| m.heir.is_none() && m.lease_until_ms > now_ms;
-        if !self.members.get(&heir).is_some_and(lives) {
-            return false;
+    /// Makes `node` the driver of what another one has abandoned. False when it has not: somebody was quicker, or its lease
+    /// was renewed.
+    pub fn take(&mut self, transaction_id: i64, node: u16, now_ms: i64) -> bool {
+        let driver = self.drivers.get(&transaction_id);
+        let taken = driver.is_some_and(|driver| self.is_gone(driver, now_ms));
+        if taken {
+            self.drivers.insert(transaction_id, Driver::Node(node));
         }
-        match self.members.get_mut(&node) {
-            Some(member) if member.heir.is_none() && member.lease_until_ms <= now_ms => {
-                member.heir = Some(heir);
-            }
-            _ => return false,
-        }
-        for driver in self.drivers.values_mut() {
-            if *driver == Driver::Node(node) {
-                *driver = Driver::Node(heir);
-            }
-        }
-        true
+        taken
     }
 
-    /// The node that a live transaction belongs to; none while it is on offer, or when its coordinator is no member.
-    pub fn owner(&self, global: &Global) -> Option<u16> {
+    /// The node that drives a decided transaction; none while it is on offer or undecided.
+    pub fn driver(&self, transaction_id: i64) -> Option<u16> {
+        match self.drivers.get(&transaction_id) {
+            Some(Driver::Node(node)) => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// Whether `node` drives a transaction, or began it and nobody has decided it.
+    pub fn is_own(&self, global: &Global, node: u16) -> bool {
         let id = global.xid.transaction_id();
-        match (global.status, self.drivers.get(&id)) {
-            (_, Some(Driver::Node(node))) => Some(*node),
-            (_, Some(Driver::Offered(_))) => None,
-            (GlobalStatus::Begin, None) => self.heir_of(node_of(id)),
-            (_, None) => None,
+        match global.status {
+            GlobalStatus::Begin => node_of(id) == node,
+            _ => self.driver(id) == Some(node),
         }
     }
 
@@ -163,14 +138,11 @@ impl Ownership {
         offered
     }
 
-    /// Who owns what a node owned.
-    fn heir_of(&self, mut node: u16) -> Option<u16> {
-        loop {
-            match self.members.get(&node)?.heir {
-                Some(heir) => node = heir,
-                None => return Some(node),
-            }
-        }
+    fn is_gone(&self, driver: &Driver, now_ms: i64) -> bool {
+        let Driver::Node(node) = driver else {
+            return false;
+        };
+        self.leases.get(node).is_none_or(|until| *until < now_ms)
     }
 }
 
@@ -200,67 +172,61 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_taken_over_once_and_only_after_its_lease() {
+    fn what_is_abandoned_goes_to_whoever_takes_it_first() {
         let mut ownership = Ownership::new(10);
         let nodes = [0, 0, 5].map(|now| ownership.claim(now).unwrap());
-        assert_eq!(nodes, [0, 1, 2]);
-        assert!(!ownership.take_over(1, 0, 9), "its lease lasts");
-        assert_eq!(ownership.renew(1, 9), Ok(19));
-        assert_eq!(ownership.lapsed(10), [0]);
-        assert!(
-            !ownership.take_over(0, 0, 10),
-            "nobody inherits from itself"
-        );
-        assert!(ownership.take_over(1, 0, 10));
-        assert!(!ownership.take_over(2, 0, 10), "somebody was quicker");
-        assert_eq!(ownership.renew(0, 10), Err(Replaced));
-        assert!(ownership.is_replaced(0) && !ownership.is_replaced(1));
-        assert_eq!(ownership.claim(10), Some(3), "no node is used again");
-        // One that is late and was not missed goes on.
-        assert_eq!(ownership.renew(2, 100), Ok(110));
-        assert!(
-            !ownership.take_over(1, 2, 105),
-            "the heir's own lease is over"
-        );
-        assert_eq!(ownership.renew(7, 0), Err(Replaced));
+        assert_eq!(nodes, [0, 1, 2], "no node is used again");
+        for id in [70, 71] {
+            ownership.decided(id, 0);
+        }
+        ownership.decided(80, 1);
+        ownership.renew(1, 9);
+        assert_eq!(ownership.abandoned(10), [0; 0]);
+        assert!(!ownership.take(70, 1, 10), "its lease lasts");
+        assert_eq!(ownership.abandoned(11), [70, 71]);
+        assert!(ownership.take(70, 1, 11));
+        assert!(!ownership.take(70, 2, 11), "somebody was quicker");
+        assert!(ownership.take(71, 2, 11), "each for itself");
+        assert!(!ownership.take(99, 2, 11), "it is not decided");
+        assert_eq!([70, 71].map(|id| ownership.driver(id)), [Some(1), Some(2)]);
+        assert_eq!(ownership.abandoned(16), [71], "from one to the next");
     }
 
     #[test]
-    fn what_a_node_owned_goes_from_heir_to_heir() {
+    fn who_is_late_keeps_what_nobody_took() {
         let mut ownership = Ownership::new(10);
-        for _ in 0..3 {
+        for _ in 0..2 {
             ownership.claim(0);
         }
+        ownership.decided(70, 0);
+        ownership.decided(71, 0);
+        ownership.renew(1, 20);
+        assert!(ownership.take(70, 1, 20));
+        ownership.renew(0, 21);
+        assert!(!ownership.take(71, 1, 21));
+        let own = |id| ownership.is_own(&global(id, GlobalStatus::Committing), 0);
+        assert_eq!([70, 71].map(own), [false, true]);
         let undecided = begun(0);
-        let driven = global(77, GlobalStatus::Committing);
-        ownership.decided(77, 0);
-        assert_eq!(ownership.owner(&undecided), Some(0));
-        for (heir, node, now) in [(1, 0, 10), (2, 1, 30)] {
-            ownership.renew(heir, now).unwrap();
-            assert!(ownership.take_over(heir, node, now));
-            assert_eq!(ownership.owner(&undecided), Some(heir));
-            assert_eq!(ownership.owner(&driven), Some(heir));
-        }
-        assert_eq!(ownership.owner(&begun(9)), None, "no member began it");
+        assert!(ownership.is_own(&undecided, 0) && !ownership.is_own(&undecided, 1));
     }
 
     #[test]
     fn an_offer_has_one_taker() {
         let mut ownership = Ownership::new(10);
-        let (id, global) = (77, global(77, GlobalStatus::Committing));
+        let id = 77;
         assert!(!ownership.adopt(id, 1), "it is not decided");
         ownership.decided(id, 0);
         assert!(!ownership.offer(id, 1, &"r".into()), "not its own");
         assert!(ownership.offer(id, 0, &"r".into()));
         assert!(!ownership.offer(id, 0, &"r".into()));
         assert_eq!(ownership.offers(), [(id, "r".into())]);
-        assert_eq!(ownership.owner(&global), None);
+        assert_eq!(ownership.driver(id), None);
         assert!(ownership.adopt(id, 1));
         assert!(ownership.adopt(id, 1), "it is its own");
         assert!(!ownership.adopt(id, 2));
-        assert_eq!(ownership.owner(&global), Some(1));
+        assert_eq!(ownership.driver(id), Some(1));
         ownership.ended(id);
         assert_eq!(ownership.offers(), []);
-        assert_eq!(ownership.owner(&global), None);
+        assert_eq!(ownership.driver(id), None);
     }
 }
