@@ -120,6 +120,8 @@
 //! | A connection lost before the commit was sent | Nothing happened; the batch starts over on another connection. |
 //! | A connection lost behind it | `seamio_writer` is asked: its row is written with the batch, so it tells whether the batch was committed. While the database cannot say, nobody is answered; after `store.sql.retry-for` the client's connection is closed, which is no answer either way. |
 //! | No database at start | It is waited for, 60 s; a name or password that is refused ends the start at once, with exit code 4. |
+//! | Too few connections for the user at start | They are waited for, 60 s; then the start ends with exit code 4 and says how many it got and how many it needs. |
+//! | All connections taken by others later | As no database: begins are refused, decisions wait. |
 //! | No database later | Begins and lock queries are refused at once with a code that clients retry. Decisions, registrations and reports are tried again for `store.sql.retry-for`. Heartbeats go on, transactions keep their locks, and everything resumes by itself. |
 //! | Restart, failover | A read-only server, as a primary is that was demoted, counts as away: the store connects again to the address of its URL. |
 //!
