@@ -114,10 +114,14 @@ fn try_to_open(place: &Place, java: JavaCoordinators) -> Result<SqlStore, String
 
 /// A transaction that the coordinator at this address has begun, and perhaps decided.
 fn leave(place: &Place, address: &str, id: i64, status: u8) {
+    leave_under(place, &format!("{address}:{id}"), id, status);
+}
+
+fn leave_under(place: &Place, xid: &str, id: i64, status: u8) {
     let stamp = place.choose("NOW()", "CURRENT_TIMESTAMP");
     place.run(&format!(
         "INSERT INTO global_table (xid, transaction_id, status, application_id, transaction_service_group, \
-         transaction_name, timeout, begin_time, gmt_create, gmt_modified) VALUES ('{address}:{id}', {id}, {status}, \
+         transaction_name, timeout, begin_time, gmt_create, gmt_modified) VALUES ('{xid}', {id}, {status}, \
          'app', 'group', 'java', 60000, 9000000000000, {stamp}, {stamp})"
     ));
 }
@@ -173,6 +177,8 @@ fn whatever_is_not_too_old_stops_no_start(place: &Place) {
         leave(place, &java.address, id, 1);
     }
     leave(place, "nobody:0", 9, 1);
+    leave_under(place, "x", 123_456, 1);
+    leave_under(place, "10.0.0.9:8091", 123_457, 1);
     let mut store = try_to_open(place, JavaCoordinators::Beside).expect("a store");
     let begun = run(&mut store, vec![begin(&xid(100))]);
     assert_eq!(begun, [Outcome::Done]);

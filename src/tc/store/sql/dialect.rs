@@ -98,14 +98,16 @@ impl Dialect {
         }
     }
 
-    /// What stands in an xid before the number of its transaction, without the colon between.
-    pub(crate) fn address_of_xid(self) -> &'static str {
-        match self {
-            Self::MySql => "SUBSTR(xid, 1, LENGTH(xid) - LENGTH(CAST(transaction_id AS CHAR)) - 1)",
-            Self::Postgres | Self::Sqlite => {
-                "SUBSTR(xid, 1, LENGTH(xid) - LENGTH(CAST(transaction_id AS TEXT)) - 1)"
-            }
-        }
+    /// What stands in an xid before the number of its transaction, without the colon between; nothing in one that is
+    /// shorter than its number.
+    pub(crate) fn address_of_xid(self) -> String {
+        let text = match self {
+            Self::MySql => "CHAR",
+            Self::Postgres | Self::Sqlite => "TEXT",
+        };
+        let length = format!("LENGTH(xid) - LENGTH(CAST(transaction_id AS {text})) - 1");
+        // PostgreSQL refuses a negative length.
+        format!("SUBSTR(xid, 1, {})", self.greater(&length, "0"))
     }
 
     /// Behind the values of a SELECT that reads no table and has a condition.
