@@ -106,9 +106,21 @@ impl Inbox {
         }
     }
 
+    /// Gives everything that was asked since, for an empty queue whose room is used again.
+    pub(crate) fn swap(&self, empty: &mut VecDeque<Command>) {
+        debug_assert!(empty.is_empty(), "what was taken before is done");
+        if empty.capacity() > ROOM_KEPT {
+            *empty = VecDeque::new();
+        }
+        std::mem::swap(&mut self.lock().commands, empty);
+    }
+
     /// Everything that was asked since.
+    #[cfg(test)]
     pub(crate) fn take(&self) -> VecDeque<Command> {
-        std::mem::take(&mut self.lock().commands)
+        let mut commands = VecDeque::new();
+        self.swap(&mut commands);
+        commands
     }
 
     /// The thread is gone.
@@ -124,3 +136,6 @@ impl Inbox {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Commands for which room is kept between two turns: some hundred kilobytes.
+const ROOM_KEPT: usize = 1024;

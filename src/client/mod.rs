@@ -31,6 +31,7 @@ mod exchange;
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 mod headers;
 mod inbox;
+mod json;
 mod metrics;
 mod options;
 mod registry;

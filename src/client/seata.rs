@@ -289,6 +289,7 @@ impl SeataBuilder {
         let desk = Desk {
             exchange,
             inbox: Arc::clone(&inbox),
+            commands: Default::default(),
             jobs: Arc::clone(&jobs),
             connect: self.connect,
             credentials: self.credentials,

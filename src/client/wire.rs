@@ -42,6 +42,8 @@ pub(crate) enum Event {
 pub(crate) struct Desk {
     pub(crate) exchange: Exchange,
     pub(crate) inbox: Arc<Inbox>,
+    /// Empty between two turns.
+    pub(crate) commands: VecDeque<Command>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) connect: ConnectOptions,
     pub(crate) credentials: Credentials,
@@ -153,9 +155,12 @@ impl Desk {
                 LaneInput::Event(event) => self.event(now, event, out),
             }
         }
-        for command in self.inbox.take() {
+        let mut commands = std::mem::take(&mut self.commands);
+        self.inbox.swap(&mut commands);
+        for command in commands.drain(..) {
             self.command(now, command);
         }
+        self.commands = commands;
         self.exchange.handle_timeout(now);
         self.exchange.flush(now);
         while let Some(output) = self.exchange.poll_output() {

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::Error;
-use super::database::{Bound, Database, Driver, Reuse};
+use super::database::{Bound, Database, Driver, Reuse, places_for};
 use super::image::{Field, FieldKey, Image, Row};
 use super::meta::TableMeta;
 use super::statement;
@@ -46,13 +46,12 @@ pub(super) async fn read<DB: Database>(
     columns: &[usize],
     sql: String,
     arguments: DB::Arguments,
-    reuse: Reuse,
 ) -> Result<Image, Error> {
     let described: Vec<_> = columns.iter().map(|at| &table.columns[*at]).collect();
     let bound = Bound {
         sql: AssertSqlSafe(DB::image_query(sql, &described)).into_sql_str(),
         arguments: Some(arguments),
-        reuse,
+        reuse: Reuse::Kept,
     };
     let answer = DB::run(conn, bound).await.map_err(Error::Database)?;
     let key = key_columns(table);
@@ -95,18 +94,16 @@ pub(super) async fn rows_by_key<DB: Database>(
 ) -> Result<Image, Error> {
     let described = key_columns(table);
     let mut image = Image::empty(table.qualified_name());
-    for query in statement::rows_by_key(DB::DIALECT, table, columns, keys.len())? {
+    let places = places_for(keys.len(), statement::KEYS_PER_QUERY_MAX);
+    for query in statement::rows_by_key(DB::DIALECT, table, columns, places)? {
         let mut arguments = DB::Arguments::default();
-        for key in &keys[query.keys.clone()] {
+        for place in query.keys {
+            let key = &keys[place.min(keys.len() - 1)];
             for (value, at) in key.iter().zip(&described) {
                 DB::bind(&mut arguments, value, &table.columns[*at]).map_err(Error::Database)?;
             }
         }
-        let reuse = match query.keys.len() {
-            1 => Reuse::Kept,
-            _ => Reuse::Once,
-        };
-        let part = read::<DB>(conn, table, columns, query.sql, arguments, reuse).await?;
+        let part = read::<DB>(conn, table, columns, query.sql, arguments).await?;
         image.rows.extend(part.rows);
     }
     Ok(image)

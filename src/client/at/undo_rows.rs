@@ -3,7 +3,7 @@
 use sqlx::AssertSqlSafe;
 use sqlx::SqlSafeStr;
 
-use super::database::{Answer, Bound, Driver, Plain, Reuse, Stored};
+use super::database::{Answer, Bound, Driver, Plain, Reuse, Stored, places_for};
 use super::image::{BranchUndoLog, Field, UndoItem};
 use super::undo_log::pieces::{self, UndoRow};
 use super::undo_log::{self, Compressor, Context, Encoded, Format, Serializer};
@@ -212,21 +212,22 @@ pub(super) async fn delete<DB: Driver>(
     table: &UndoTable,
     branches: &[(crate::proto::Text, i64)],
 ) -> Result<(), sqlx::Error> {
-    let contexts: Vec<String> = branches
-        .iter()
+    let Some(last) = branches.last() else {
+        return Ok(());
+    };
+    let places = places_for(branches.len(), usize::MAX);
+    let filled = branches.iter().chain(std::iter::repeat(last)).take(places);
+    let contexts: Vec<String> = filled
+        .clone()
         .map(|(_, id)| continuation_context(*id))
         .collect();
-    let mut values = Vec::with_capacity(branches.len() * 3);
-    for ((xid, id), context) in branches.iter().zip(&contexts) {
+    let mut values = Vec::with_capacity(places * 3);
+    for ((xid, id), context) in filled.zip(&contexts) {
         values.push(Plain::Text(xid.as_str()));
         values.push(Plain::Integer(*id));
         values.push(Plain::Text(context));
     }
-    let reuse = match branches.len() {
-        1 => Reuse::Kept,
-        _ => Reuse::Once,
-    };
-    execute::<DB>(conn, table.delete(branches.len()), &values, reuse).await?;
+    execute::<DB>(conn, table.delete(places), &values, Reuse::Kept).await?;
     Ok(())
 }
 

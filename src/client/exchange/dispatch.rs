@@ -291,7 +291,13 @@ impl Exchange {
     }
 
     fn choose(&mut self, id: CallId, role: Role) -> Option<LinkId> {
-        let ready = self.roster.ready(role);
+        let mut ready = self.roster.ready(role);
+        let first = ready.next()?;
+        let Some(second) = ready.next() else {
+            // Most groups have one coordinator.
+            return Some(first);
+        };
+        let ready: Vec<LinkId> = [first, second].into_iter().chain(ready).collect();
         let xid = self.calls.get(&id).and_then(|call| call.request.xid());
         let home = xid.and_then(|xid| self.roster.home(xid));
         let home = ready

@@ -305,7 +305,7 @@ impl Exchange {
         if self.starting.is_none() {
             return;
         }
-        let is_up = |role| !self.roster.ready(role).is_empty();
+        let is_up = |role| self.roster.ready(role).next().is_some();
         let result = if is_up(Role::Tm) && is_up(Role::Rm) {
             Ok(())
         } else {
@@ -323,7 +323,7 @@ impl Exchange {
     }
 
     fn missing(&self) -> String {
-        match self.roster.ready(Role::Tm).is_empty() {
+        match self.roster.ready(Role::Tm).next().is_none() {
             true => self.roster.missing(Role::Tm),
             false => self.roster.missing(Role::Rm),
         }

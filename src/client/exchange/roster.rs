@@ -172,10 +172,10 @@ impl Roster {
     }
 
     /// Connections of this role that may be used.
-    pub(super) fn ready(&self, role: Role) -> Vec<LinkId> {
-        self.ids()
-            .filter(|id| self.link(*id).role == role && self.link(*id).state == LinkState::Ready)
-            .collect()
+    pub(super) fn ready(&self, role: Role) -> impl Iterator<Item = LinkId> {
+        self.ids().filter(move |id| {
+            self.link(*id).role == role && self.link(*id).state == LinkState::Ready
+        })
     }
 
     pub(super) fn open(&mut self, id: LinkId, session: SessionId) {

@@ -105,7 +105,8 @@ impl Document {
             return Ok(document);
         }
         let malformed = |what: String| ContextError::Malformed(what);
-        let mut json = Json::parse(application_data).map_err(|e| malformed(e.to_string()))?;
+        let mut json = Json::parse(application_data)
+            .map_err(|fault| malformed(format!("no JSON: {fault}")))?;
         if json.has_classes() {
             document.dialect = Dialect::Classes;
             json = json.without_classes();

@@ -86,13 +86,15 @@ impl Seata {
         }
         inner.counters.begun.increment();
         log::debug!("xid={} event=begun name={}", begin.xid, options.name());
-        let tx = GlobalTx::new(
-            inner,
-            begin.xid.detached(),
-            TxRole::Launcher,
-            Some(reply.asked),
-        );
-        let tx = tx.described(options);
+        let xid = begin.xid.detached();
+        let shared = Shared {
+            name: options.name,
+            timeout: options.timeout,
+            ..Shared::new(inner, xid, TxRole::Launcher, Some(reply.asked))
+        };
+        let tx = GlobalTx {
+            inner: Arc::new(shared),
+        };
         Ok(TxGuard { tx: Some(tx) })
     }
 
@@ -114,43 +116,28 @@ impl Seata {
     }
 }
 
-impl GlobalTx {
+impl Shared {
     fn new(seata: &Arc<Inner>, xid: Text, role: TxRole, begun: Option<Instant>) -> Self {
         let status = match role {
             TxRole::Absent => GlobalStatus::Unknown,
             _ => GlobalStatus::Begin,
         };
         Self {
-            inner: Arc::new(Shared {
-                seata: Arc::clone(seata),
-                xid,
-                name: String::new(),
-                role,
-                timeout: Duration::MAX,
-                begun,
-                status: AtomicU8::new(status.code()),
-            }),
+            seata: Arc::clone(seata),
+            xid,
+            name: String::new(),
+            role,
+            timeout: Duration::MAX,
+            begun,
+            status: AtomicU8::new(status.code()),
         }
     }
+}
 
-    fn described(self, options: TxOptions) -> Self {
-        let Shared {
-            seata,
-            xid,
-            role,
-            begun,
-            ..
-        } = &*self.inner;
+impl GlobalTx {
+    fn new(seata: &Arc<Inner>, xid: Text, role: TxRole, begun: Option<Instant>) -> Self {
         Self {
-            inner: Arc::new(Shared {
-                seata: Arc::clone(seata),
-                xid: xid.clone(),
-                name: options.name,
-                role: *role,
-                timeout: options.timeout,
-                begun: *begun,
-                status: AtomicU8::new(GlobalStatus::Begin.code()),
-            }),
+            inner: Arc::new(Shared::new(seata, xid, role, begun)),
         }
     }
 

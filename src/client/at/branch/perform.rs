@@ -283,7 +283,7 @@ impl<DB: Database> AtBranch<'_, DB> {
     ) -> Result<Image, Error> {
         let (sql, arguments) = given.bind(query)?;
         let conn = &mut self.transaction;
-        let image = images::read::<DB>(conn, table, columns, sql, arguments, Reuse::Kept).await;
+        let image = images::read::<DB>(conn, table, columns, sql, arguments).await;
         if matches!(image, Err(Error::Database(_))) {
             // The table may have been altered since it was described.
             self.resource.tables.forget();

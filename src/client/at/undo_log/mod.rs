@@ -7,7 +7,6 @@
 //! | `compression` | the containers of the Java clients |
 //! | `jackson` | their documents, and those of fastjson |
 //! | `native` | our own documents |
-//! | `json` | JSON that keeps numbers as they are written |
 //!
 //! Writing goes through [`encode`] and [`pieces::split`], reading through [`Context::parse`], [`pieces::join`] and [`decode`]. Content
 //! comes from a table that others write to: whatever its bytes, reading ends with a document or an [`Error`], in bounded memory.
@@ -26,7 +25,6 @@
 mod compression;
 pub mod context;
 mod jackson;
-mod json;
 mod native;
 pub mod pieces;
 

@@ -15,11 +15,11 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::json::{Fault, Grammar, Json, Reader, write_text};
 use crate::client::at::image::{BranchUndoLog, Field, FieldKey, Image, Row, SqlType, UndoItem};
 use crate::client::at::value::{
     Array, DIMENSIONS_MAX, Other, PgObject, Value, parse_uuid, uuid_text,
 };
+use crate::client::json::{Fault, Grammar, Json, Reader, write_text};
 
 /// Writes a document.
 pub(super) fn write(log: &BranchUndoLog) -> String {

@@ -3,12 +3,12 @@
 //! A context may hold a price of `12.50` that the second phase wants as text, so numbers are not turned into floats on the way.
 //! Java's jackson adds its classes (`["java.lang.Long",5]`, `@class`); [`Json::without_classes`] takes them away.
 
-mod parse;
 mod read;
 
 use std::fmt::Write;
 
-pub(super) use parse::Malformed;
+use crate::client::json::{Fault, Grammar, Reader};
+
 pub(super) use read::{Dialect, read};
 
 /// A JSON value.
@@ -33,14 +33,17 @@ pub(super) type Members = Vec<(String, Json)>;
 
 impl Json {
     /// Reads one value and nothing after it.
-    pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
-        parse::parse(text)
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        let mut reader = Reader::new(text, Grammar::Forgiving);
+        let value = value(&mut reader)?;
+        reader.end()?;
+        Ok(value)
     }
 
     /// What a value of the host becomes.
     pub(super) fn of<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, String> {
         let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
-        Self::parse(&text).map_err(|malformed| malformed.to_string())
+        Self::parse(&text).map_err(|fault| format!("no JSON: {fault}"))
     }
 
     /// The text, without blanks.
@@ -112,6 +115,33 @@ impl Json {
             }
             Self::Object(members) => write_members(members, out),
         }
+    }
+}
+
+fn value(reader: &mut Reader<'_>) -> Result<Json, Fault> {
+    match reader.peek() {
+        Some(b'{') => {
+            let mut members = Members::new();
+            reader.object(|reader, name| {
+                members.push((name.to_owned(), value(reader)?));
+                Ok(())
+            })?;
+            Ok(Json::Object(members))
+        }
+        Some(b'[') => {
+            let mut items = Vec::new();
+            reader.array(|reader, _| {
+                items.push(value(reader)?);
+                Ok(())
+            })?;
+            Ok(Json::Array(items))
+        }
+        Some(b'"') => Ok(Json::Text(reader.string()?.into_owned())),
+        Some(b'n') => reader.null().map(|_| Json::Null),
+        _ => match reader.boolean()? {
+            Some(flag) => Ok(Json::Bool(flag)),
+            None => Ok(Json::Number(reader.number()?.to_owned())),
+        },
     }
 }
 

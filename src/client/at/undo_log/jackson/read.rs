@@ -5,7 +5,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::super::json::{Fault, Grammar, Json, Reader};
 use super::super::native::{self, given, number};
 use super::{INFINITY_MS, NEG_INFINITY_MS, class, jdbc};
 use crate::client::at::image::{BranchUndoLog, Field, FieldKey, Image, Row, SqlType, UndoItem};
@@ -13,6 +12,7 @@ use crate::client::at::java::{Instant, Java};
 use crate::client::at::value::{
     Array, Date, DateTime, Interval, Other, PgObject, Time, Value, parse_uuid,
 };
+use crate::client::json::{Fault, Grammar, Json, Reader};
 
 /// Reads a document of any Java client; only the zone of `java` counts.
 pub(in super::super) fn read(text: &str, java: &Java) -> Result<BranchUndoLog, Fault> {

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::super::json::write_text;
 use super::super::native;
 use super::{INFINITY_MS, NEG_INFINITY_MS, class, jdbc};
 use crate::client::at::image::{BranchUndoLog, Field, FieldKey, Image};
@@ -14,6 +13,7 @@ use crate::client::at::java::{
 };
 use crate::client::at::value::{Array, Date, DateTime, Interval, PgObject, Time, Value, uuid_text};
 use crate::client::at::zone::Api;
+use crate::client::json::write_text;
 
 /// Writes a document as the Java client does.
 pub(in super::super) fn write(log: &BranchUndoLog, java: &Java) -> String {

@@ -1,7 +1,10 @@
-//! JSON as undo logs need it: numbers keep their text, nesting and size are bounded, and fastjson's additions can be read.
+//! JSON as undo logs and the contexts of TCC need it: numbers keep their text, nesting and size are bounded, and what Java's
+//! libraries add to it or leave out can be read.
 //!
 //! A general JSON reader turns `1.50` into a floating-point number. Whether serde_json does is a switch that any crate of the
-//! host's build can turn, so undo logs do not depend on it.
+//! host's build can turn, so neither depends on it.
+
+#![cfg_attr(not(feature = "sql"), allow(dead_code))] // Undo logs need more of it than contexts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,6 +17,20 @@ pub(super) enum Grammar {
     /// The same, and what fastjson writes with class names: numbers with a letter behind them (`1L`), bytes (`x'01FF'`), and
     /// escapes like `\x01` and `\v`.
     Fastjson,
+    /// Texts with control characters, halves of surrogate pairs, which become the replacement character since Java can hold one
+    /// and Rust cannot, and numbers with zeros in front: what a context may hold that an application of any language wrote.
+    Forgiving,
+}
+
+impl Grammar {
+    /// Levels of nesting. An undo log of Java has 12, and an array of PostgreSQL at most 6 dimensions of two levels each; more
+    /// than a context may have is no context but an attack on the stack.
+    pub(super) fn depth_max(self) -> u32 {
+        match self {
+            Self::Json | Self::Fastjson => 64,
+            Self::Forgiving => 128,
+        }
+    }
 }
 
 /// A value of a document, as long as its meaning is not known.
@@ -270,8 +287,8 @@ impl<'a> Reader<'a> {
         let start = self.at;
         self.skip_byte(b'-');
         let whole = self.digits();
-        let mut fine = whole > 0
-            && !(whole > 1 && self.text[start..].trim_start_matches('-').starts_with('0'));
+        let padded = whole > 1 && self.text[start..].trim_start_matches('-').starts_with('0');
+        let mut fine = whole > 0 && (!padded || self.grammar == Grammar::Forgiving);
         if self.skip_byte(b'.') {
             fine &= self.digits() > 0;
         }
@@ -302,6 +319,15 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
+    /// Reads `true` or `false`, if one of them stands here.
+    pub(super) fn boolean(&mut self) -> Result<Option<bool>, Fault> {
+        match self.peek() {
+            Some(b't') => self.word("true").map(|()| Some(true)),
+            Some(b'f') => self.word("false").map(|()| Some(false)),
+            _ => Ok(None),
+        }
+    }
+
     /// Reads whatever stands here.
     pub(super) fn value(&mut self) -> Result<Json<'a>, Fault> {
         match self.peek() {
@@ -319,11 +345,12 @@ impl<'a> Reader<'a> {
                 Ok(Json::Array(elements))
             }
             Some(b'"') => Ok(Json::Text(self.string()?)),
-            Some(b't') => self.word("true").map(|()| Json::Bool(true)),
-            Some(b'f') => self.word("false").map(|()| Json::Bool(false)),
             Some(b'n') => self.word("null").map(|()| Json::Null),
             Some(b'x') if self.grammar == Grammar::Fastjson => self.bytes(),
-            _ => self.number().map(Json::Number),
+            _ => match self.boolean()? {
+                Some(flag) => Ok(Json::Bool(flag)),
+                None => self.number().map(Json::Number),
+            },
         }
     }
 
@@ -409,8 +436,9 @@ impl<'a> Reader<'a> {
             return Err(self.fault(format!("{what} was expected")));
         }
         self.count()?;
-        if self.depth == DEPTH_MAX {
-            return Err(self.fault(format!("nested deeper than {DEPTH_MAX} levels")));
+        let most = self.grammar.depth_max();
+        if self.depth == most {
+            return Err(self.fault(format!("nested deeper than {most} levels")));
         }
         self.depth += 1;
         self.at += 1;
@@ -448,9 +476,12 @@ impl<'a> Reader<'a> {
     /// Stands behind the characters of a text that stand for themselves, and says where they end.
     fn plain(&mut self) -> usize {
         let rest = &self.text.as_bytes()[self.at..];
-        let length = rest
-            .iter()
-            .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
+        let raw = self.grammar == Grammar::Forgiving;
+        let length = rest.iter().position(|byte| match byte {
+            b'"' | b'\\' => true,
+            0..=0x1F => !raw,
+            _ => false,
+        });
         self.at += length.unwrap_or(rest.len());
         self.at
     }
@@ -480,6 +511,7 @@ impl<'a> Reader<'a> {
 
     fn code_point(&mut self) -> Result<char, Fault> {
         let high = self.code_unit(4)?;
+        let behind = self.at;
         let unit = match high {
             0xD800..=0xDBFF => {
                 let low = if self.text[self.at..].starts_with("\\u") {
@@ -489,13 +521,25 @@ impl<'a> Reader<'a> {
                     0
                 };
                 if !(0xDC00..=0xDFFF).contains(&low) {
-                    return Err(self.fault("half of a surrogate pair"));
+                    return self.half_of_a_pair(behind);
                 }
                 0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00)
             }
             unit => unit,
         };
-        char::from_u32(unit).ok_or_else(|| self.fault("half of a surrogate pair"))
+        match char::from_u32(unit) {
+            Some(character) => Ok(character),
+            None => self.half_of_a_pair(behind),
+        }
+    }
+
+    /// What stands behind the half, if anything, is read by itself.
+    fn half_of_a_pair(&mut self, behind: usize) -> Result<char, Fault> {
+        if self.grammar != Grammar::Forgiving {
+            return Err(self.fault("half of a surrogate pair"));
+        }
+        self.at = behind;
+        Ok(char::REPLACEMENT_CHARACTER)
     }
 
     fn code_unit(&mut self, length: usize) -> Result<u32, Fault> {
@@ -538,8 +582,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Levels of nesting; a document of Java has 12, and an array of PostgreSQL at most 6 dimensions of two levels each.
-const DEPTH_MAX: u32 = 64;
 /// Values and names of a document, so that no document takes many times its length in memory; Java's have 13 for each column of a row.
 pub(super) const VALUES_MAX: u32 = 16 << 20;
 
@@ -601,6 +643,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_context_may_hold_is_forgiven() {
+        for (text, written) in [
+            ("\"a\nb\"", r#""a\nb""#),
+            (r#""\ud83dx\ude00""#, "\"\u{fffd}x\u{fffd}\""),
+            (r#""\ud83d\u0041""#, "\"\u{fffd}A\""),
+            ("[007,-01.5]", "[007,-01.5]"),
+        ] {
+            assert_eq!(read(text, Grammar::Forgiving).as_deref(), Ok(written));
+            assert!(read(text, Grammar::Json).is_err(), "{text}");
+        }
+        for text in ["1L", "x'01'", r#""\x1F""#, r#""\ud83d\uzz""#, "[1,]"] {
+            assert!(read(text, Grammar::Forgiving).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_fault_says_where() {
         for (text, fault) in [
             ("", "byte 0: a number was expected"),
@@ -637,8 +695,13 @@ mod tests {
     #[test]
     fn nesting_is_bounded() {
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(read(&deep(DEPTH_MAX as usize), Grammar::Json).is_ok());
-        let fault = read(&deep(100_000), Grammar::Json).expect_err("too deep");
-        assert_eq!(fault, "byte 64: nested deeper than 64 levels");
+        for (grammar, most) in [(Grammar::Json, 64), (Grammar::Forgiving, 128)] {
+            assert!(read(&deep(most), grammar).is_ok());
+            let fault = read(&deep(100_000), grammar).expect_err("too deep");
+            assert_eq!(
+                fault,
+                format!("byte {most}: nested deeper than {most} levels")
+            );
+        }
     }
 }
