@@ -1,6 +1,6 @@
 //! What a statement costs in AT mode: the same local transaction on the same connection, plain and as a branch.
 //!
-//! `cargo bench --all-features --bench at_overhead [-- --csv] [-- --samples N] [-- --show]`, on SQLite and on the servers that
+//! `cargo bench --all-features --bench at_overhead [-- --csv] [-- --samples N] [-- --show] [-- --where FRAMES]`, on SQLite and on the servers that
 //! `SEAMIO_MYSQL_URL` and `SEAMIO_POSTGRES_URL` name (`eval "$(tests/databases/run env)"`). The coordinator is a process of its
 //! own with its store in memory.
 //!
@@ -14,7 +14,8 @@
 //! | p50 … | from BEGIN to the answer of COMMIT, as a branch; `floor_ns` is the median of the plain one |
 //!
 //! Counts are of a warm connection: tables described, statements prepared. CPU and times are of transactions that take turns.
-//! The row `phase two` says what a committed branch costs later. `--show` prints the statements of a branch instead of measuring.
+//! The row `phase two` says what a committed branch costs later. `--show` prints the statements of a branch
+//! instead of measuring, `--where` who asks for its allocations, with so many functions each.
 
 #[path = "../allocations/mod.rs"]
 mod allocations;
@@ -52,12 +53,17 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    let shows = std::env::args().any(|argument| argument == "--show");
-    let table = (!shows).then(|| Table::new(&COLUMNS));
+    let wanted = if std::env::args().any(|argument| argument == "--show") {
+        Wanted::Statements
+    } else if let Some(frames) = argument("--where") {
+        Wanted::Callers(frames.parse().expect("--where takes a number"))
+    } else {
+        Wanted::Figures(Table::new(&COLUMNS), samples)
+    };
     runtime.block_on(async {
-        measure_on::<sqlx::Sqlite>(&coordinator, &table, samples).await;
-        measure_on::<sqlx::MySql>(&coordinator, &table, samples).await;
-        measure_on::<sqlx::Postgres>(&coordinator, &table, samples).await;
+        look_at::<sqlx::Sqlite>(&coordinator, &wanted).await;
+        look_at::<sqlx::MySql>(&coordinator, &wanted).await;
+        look_at::<sqlx::Postgres>(&coordinator, &wanted).await;
     });
 }
 
@@ -75,18 +81,30 @@ const COLUMNS: [&str; 11] = [
     "at_bytes",
 ];
 
-async fn measure_on<DB: Measured>(coordinator: &Coordinator, table: &Option<Table>, samples: u32) {
+/// What is told of each case.
+enum Wanted {
+    /// With so many samples.
+    Figures(Table, u32),
+    Statements,
+    /// With so many functions.
+    Callers(u64),
+}
+
+async fn look_at<DB: Measured>(coordinator: &Coordinator, wanted: &Wanted) {
     let Some(mut scene) = Scene::<DB>::open(&coordinator.address).await else {
         return;
     };
     for case in Case::of(DB::KIND) {
         let name = format!("{}: {}", name_of(DB::KIND), case.name);
-        match table {
-            Some(table) => measure_case(&mut scene, &case, table, &name, samples).await,
-            None => show(&mut scene, &case, &name).await,
+        match wanted {
+            Wanted::Figures(table, samples) => {
+                measure_case(&mut scene, &case, table, &name, *samples).await;
+            }
+            Wanted::Statements => show(&mut scene, &case, &name).await,
+            Wanted::Callers(frames) => callers(&mut scene, &case, &name, *frames).await,
         }
     }
-    if let Some(table) = table {
+    if let Wanted::Figures(table, _) = wanted {
         let statements = scene.phase_two(BRANCHES).await;
         let mut counts = [0.0; COLUMNS.len()];
         counts[1] = statements;
@@ -132,6 +150,24 @@ async fn show<DB: Measured>(scene: &mut Scene<DB>, case: &Case, name: &str) {
     texts
         .iter()
         .for_each(|text| println!("    {}", text.replace('\n', " ")));
+    scene.settle().await;
+}
+
+async fn callers<DB: Measured>(scene: &mut Scene<DB>, case: &Case, name: &str, frames: u64) {
+    for _ in 0..WARM {
+        scene.local(case, Way::Branch).await;
+    }
+    allocations::trace_on(frames);
+    for _ in 0..COUNTED {
+        scene.local(case, Way::Branch).await;
+    }
+    println!("{name}");
+    for (caller, allocations) in allocations::trace_off() {
+        let each = allocations.count as f64 / f64::from(COUNTED);
+        if each >= 0.5 {
+            println!("{each:>8.2}  {caller}");
+        }
+    }
     scene.settle().await;
 }
 

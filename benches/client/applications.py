@@ -12,6 +12,7 @@ from driver.orders import Process
 from sample import busy_seconds, cpu_seconds, per_transaction
 
 HOME = places.ROOT / "benches" / "client"
+WARM_PIECE_SECONDS = 15
 # As the Java clients' documentation has it.
 UNDO_LOG = """
 CREATE TABLE undo_log (branch_id BIGINT NOT NULL, xid VARCHAR(128) NOT NULL, context VARCHAR(128) NOT NULL,
@@ -91,6 +92,12 @@ class Application:
     def stop(self):
         if self.process is not None:
             self.process.kill()
+
+    def warm(self, scenario, seconds):
+        """In pieces, none longer than an order may take."""
+        while seconds > 0:
+            self.load(scenario, 16, min(seconds, WARM_PIECE_SECONDS))
+            seconds -= WARM_PIECE_SECONDS
 
     def load(self, scenario, clients, seconds):
         return json.loads(self.process.order("run", scenario, str(clients), str(seconds)))

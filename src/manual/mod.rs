@@ -7,6 +7,7 @@
 //! | [`sql_store`] | who keeps transactions in MySQL, MariaDB, PostgreSQL or SQLite |
 //! | [`runtime`] | who wants the proof of what the runtime claims |
 //! | [`cost`] | who counts what a message costs in the runtime |
+//! | [`client_cost`] | who counts what a transaction costs the application |
 //! | [`encryption`] | who wants connections encrypted, or rotates certificates |
 //! | [`websocket`] | who speaks WebSocket |
 //! | [`from_getty`] | who used getty and looks for what it had |
@@ -15,6 +16,7 @@
 //! | [`journal_format`] | who reads a journal with a program of their own, or repairs one |
 
 pub mod at_statements;
+pub mod client_cost;
 pub mod cost;
 pub mod encryption;
 pub mod from_getty;
