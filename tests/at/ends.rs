@@ -1,7 +1,9 @@
 //! How branches and their transactions can end.
 
+use seamio::client::GlobalTx;
 use seamio::client::at::{Error, query};
 use seamio::proto::status::GlobalStatus;
+use sqlx::Sqlite;
 
 use crate::database::{Kind, Tried};
 use crate::fixture::{PATIENCE, run, scene, until};
@@ -303,6 +305,47 @@ where
     other.rollback().await.expect("let go");
     closing.await.expect("closed");
     assert_eq!(scene.undo_rows().await, [""; 0]);
+}
+
+/// Nothing ties a branch to the thread that began it: runtimes with several move their tasks about.
+#[tokio::test]
+async fn branches_run_in_spawned_tasks() {
+    let scene = scene::<Sqlite>(TABLE).await.expect("no server is needed");
+    let tx = scene.begin().await;
+    let (at, handle, pool) = (scene.at.clone(), GlobalTx::clone(&tx), scene.pool().clone());
+    let task = tokio::spawn(async move {
+        let mut conn = pool.acquire().await?;
+        let mut branch = at.begin(&handle, &mut conn).await?;
+        sqlx::query("UPDATE t SET v = 11 WHERE id = 1")
+            .execute(&mut branch)
+            .await?;
+        branch.commit().await?;
+        let mut branch = at.global_lock(&mut conn).await?;
+        let found = sqlx::query("SELECT v FROM t")
+            .fetch_all(&mut branch)
+            .await?;
+        branch.rollback().await?;
+        drop(conn);
+        let mut branch = at.begin_pooled(&handle).await?;
+        branch
+            .execute(query("UPDATE t SET v = 21 WHERE id = 2"))
+            .await?;
+        branch.commit().await?;
+        at.run(&handle, |branch| {
+            Box::pin(async move {
+                branch
+                    .execute(query("UPDATE t SET s = 'due' WHERE id = 2"))
+                    .await?;
+                Ok::<(), Error>(())
+            })
+        })
+        .await?;
+        Ok::<usize, Error>(found.len())
+    });
+    assert_eq!(task.await.expect("no panic").expect("done"), 2);
+    assert_eq!(scene.rows(all(Kind::Sqlite)).await, ["1 11", "2 21"]);
+    scene.roll_back(tx).await;
+    assert_eq!(scene.rows(all(Kind::Sqlite)).await, ["1 10", "2 20"]);
 }
 
 on_every_database!(

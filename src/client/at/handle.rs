@@ -90,12 +90,12 @@ impl<DB: Database> At<DB> {
     ///
     /// [`Error::InTransaction`] when the connection is in a transaction already; [`Error::Session`] when its settings are not
     /// those of the pool; [`Error::Database`].
-    pub async fn begin<'c>(
-        &self,
+    pub fn begin<'f, 'c: 'f>(
+        &'f self,
         tx: &GlobalTx,
         conn: &'c mut DB::Connection,
-    ) -> Result<AtBranch<'c, DB>, Error> {
-        self.begin_as(mode_of(tx), conn).await
+    ) -> BoxFuture<'f, Result<AtBranch<'c, DB>, Error>> {
+        self.begin_as(mode_of(tx), conn)
     }
 
     /// Begins a local transaction on a connection of the pool.
@@ -113,11 +113,11 @@ impl<DB: Database> At<DB> {
     /// # Errors
     ///
     /// As for [`At::begin`].
-    pub async fn global_lock<'c>(
-        &self,
+    pub fn global_lock<'f, 'c: 'f>(
+        &'f self,
         conn: &'c mut DB::Connection,
-    ) -> Result<AtBranch<'c, DB>, Error> {
-        self.begin_as(Mode::LockOnly, conn).await
+    ) -> BoxFuture<'f, Result<AtBranch<'c, DB>, Error>> {
+        self.begin_as(Mode::LockOnly, conn)
     }
 
     /// Runs a whole local transaction and commits it. When a global lock is in the way, or the database gives the transaction up
@@ -180,23 +180,27 @@ impl<DB: Database> At<DB> {
         self.resource.id.as_str()
     }
 
-    async fn begin_as<'c>(
-        &self,
+    /// Boxed: what awaits it could not be sent to another thread, since the compiler takes the lifetimes of the connection
+    /// for more general than they are.
+    fn begin_as<'f, 'c: 'f>(
+        &'f self,
         mode: Mode,
         conn: &'c mut DB::Connection,
-    ) -> Result<AtBranch<'c, DB>, Error> {
-        if conn.is_in_transaction() {
-            // SQLite counts a transaction that was dropped until its queued ROLLBACK has run.
-            conn.ping().await.map_err(Error::Database)?;
+    ) -> BoxFuture<'f, Result<AtBranch<'c, DB>, Error>> {
+        Box::pin(async move {
             if conn.is_in_transaction() {
-                return Err(Error::InTransaction);
+                // SQLite counts a transaction that was dropped until its queued ROLLBACK has run.
+                conn.ping().await.map_err(Error::Database)?;
+                if conn.is_in_transaction() {
+                    return Err(Error::InTransaction);
+                }
             }
-        }
-        let local = match mode {
-            Mode::Outside => Local::begin_plain(conn).await?,
-            _ => Local::begin_checked(conn, &self.resource.session).await?,
-        };
-        Ok(self.branch(local, mode, Unit::Explicit))
+            let local = match mode {
+                Mode::Outside => Local::begin_plain(conn).await?,
+                _ => Local::begin_checked(conn, &self.resource.session).await?,
+            };
+            Ok(self.branch(local, mode, Unit::Explicit))
+        })
     }
 
     async fn begin_from_pool(

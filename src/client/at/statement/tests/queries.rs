@@ -34,7 +34,7 @@ fn reads_pass() {
         (MySql, "SELECT 1 INTO @a"),
         (MySql, "SELECT * FROM t LOCK IN SHARE MODE"),
         (MySql, "SELECT * FROM t FOR SHARE"),
-        (MySql, "SET NAMES utf8mb4"),
+        (MySql, "SET lock_wait_timeout = 3"),
         (MySql, "SET @a = 1, SESSION lock_wait_timeout = 3"),
         (MySql, "SELECT * FROM t USE INDEX FOR ORDER BY (ix)"),
         (Postgres, "SET LOCAL statement_timeout = 5"),
