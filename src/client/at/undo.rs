@@ -10,11 +10,12 @@ use super::database::{Bound, Database, Reuse};
 use super::image::{Image, Row, SqlType, UndoItem};
 use super::images;
 use super::local::Local;
-use super::meta::TableMeta;
+use super::meta::{ColumnSource, TableMeta};
 use super::resource::AtResource;
 use super::statement::{self, RowStatement, undo_delete, undo_insert, undo_update};
 use super::tables::Freshness;
 use super::undo_rows::{self, Fault, Found};
+use super::value::Value;
 use super::{Error, Validation, undo_log};
 
 /// What was done.
@@ -236,7 +237,10 @@ async fn undo_item<DB: Database>(
     })?;
     let statement = match item.sql_type {
         SqlType::Insert => Some(undo_insert(DB::DIALECT, &table)?),
-        SqlType::Delete => Some(undo_delete(DB::DIALECT, &table, &columns)?),
+        SqlType::Delete => {
+            check_insertable(DB::DIALECT, &table, image)?;
+            Some(undo_delete(DB::DIALECT, &table, &columns)?)
+        }
         SqlType::Update | SqlType::UpdateJoin => undo_update(DB::DIALECT, &table, &columns)?,
     };
     let Some(statement) = statement else {
@@ -246,6 +250,39 @@ async fn undo_item<DB: Database>(
         undo_row(local, &table, &statement, row).await?;
     }
     Ok(())
+}
+
+/// Refuses to put back rows that would come back as others: MySQL takes a 0 for a column that it counts as a wish for the next
+/// number (unless `NO_AUTO_VALUE_ON_ZERO` is set, which another connection may not have).
+pub(super) fn check_insertable(
+    dialect: statement::Dialect,
+    table: &TableMeta,
+    image: &Image,
+) -> Result<(), statement::Refused> {
+    let counted = table
+        .columns
+        .iter()
+        .find(|column| column.source == ColumnSource::AutoIncrement);
+    let (statement::Dialect::MySql, Some(column)) = (dialect, counted) else {
+        return Ok(());
+    };
+    let is_zero = |row: &Row| match row.field(&column.name).map(|field| &field.value) {
+        Some(Value::Int(0) | Value::BigInt(0) | Value::UnsignedBigInt(0)) => true,
+        Some(Value::Float(value)) => *value == 0.0,
+        Some(Value::Double(value)) => *value == 0.0,
+        _ => false,
+    };
+    match image.rows.iter().any(is_zero) {
+        false => Ok(()),
+        true => Err(statement::Refused::new(
+            format!(
+                "a deleted row of {} has 0 in {}, which MySQL counts: put back, it would get another number",
+                table.qualified_name(),
+                column.name
+            ),
+            "delete it outside of global transactions, or give it another number first",
+        )),
+    }
 }
 
 /// Positions of the columns of the image; None when the table has not all of them.

@@ -16,6 +16,7 @@ use crate::client::at::statement::{
     BeforeImage, Cause, Derived, Dialect, SelectForUpdate, Statement, TableName, UpdateJoin,
 };
 use crate::client::at::tables::Freshness;
+use crate::client::at::undo::check_insertable;
 use crate::client::{Error as ClientError, LockQuery};
 use crate::proto::Text;
 
@@ -172,6 +173,9 @@ impl<DB: Database> AtBranch<'_, DB> {
         let before = self
             .read_image(table, &columns, query, &running.given)
             .await?;
+        if sql_type == SqlType::Delete {
+            check_insertable(DB::DIALECT, table, &before)?;
+        }
         let answer = self.run_own(&running).await?;
         let found = match answer.rows().count() {
             0 => answer.affected(),

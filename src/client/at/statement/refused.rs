@@ -30,7 +30,7 @@ pub enum Cause {
 }
 
 impl Refused {
-    pub(super) fn new(
+    pub(in crate::client::at) fn new(
         reason: impl Into<Cow<'static, str>>,
         what_to_do: impl Into<Cow<'static, str>>,
     ) -> Self {
