@@ -15,7 +15,7 @@ use std::thread::{self, Thread};
 /// ```no_run
 /// use seamio::client::{GlobalTx, Seata, TxOptions, wait};
 ///
-/// fn place(tx: &GlobalTx) -> Result<u64, String> {
+/// fn place(tx: &GlobalTx) -> std::io::Result<u64> {
 ///     println!("in {}", tx.xid()); // blocking work, and calls of others
 ///     Ok(7)
 /// }

@@ -30,13 +30,29 @@ pub(super) struct Watch {
     inquiries: Inquiries,
 }
 
-/// What shows who else is at work: addresses in xids of transactions with this condition, with the time the newest one
-/// began; owners of Java's loops, with the time until which each has one; and siblings that are alive.
-pub(super) fn others(dialect: Dialect, condition: &str) -> String {
+/// The transactions that show who is at work.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Witnesses {
+    /// All there are.
+    All,
+    /// The undecided ones that came last: enough to see who begins some, however many there are.
+    Newest,
+}
+
+/// What shows who else is at work: addresses in xids of transactions, with the time the newest one began; owners of Java's
+/// loops, with the time until which each has one; and siblings that are alive.
+pub(super) fn others(dialect: Dialect, witnesses: Witnesses) -> String {
     let address = dialect.address_of_xid();
     let clock = dialect.clock_ms();
+    let transactions = match witnesses {
+        Witnesses::All => "global_table".to_owned(),
+        Witnesses::Newest => format!(
+            "(SELECT xid, transaction_id, begin_time FROM global_table WHERE status = 1 \
+             ORDER BY gmt_modified DESC LIMIT {NEWEST}) newest"
+        ),
+    };
     format!(
-        "SELECT {address}, MAX(begin_time) FROM global_table WHERE {condition} GROUP BY 1; \
+        "SELECT {address}, MAX(begin_time) FROM {transactions} GROUP BY 1; \
          SELECT lock_value, expire FROM distributed_lock WHERE expire > 0; \
          SELECT address, 0 FROM seamio_node WHERE lease_until >= {clock}"
     )
@@ -49,7 +65,7 @@ impl Watch {
             neighbours: Neighbours::default(),
             inquiries: Inquiries::new(),
         };
-        let results = link.run(&others(link.dialect(), "1 = 1")).await;
+        let results = link.run(&others(link.dialect(), Witnesses::All)).await;
         let results = results.map_err(|fault| fault.text().to_owned())?;
         watch.look(&config.address, &[], &results);
         let began = now();
@@ -239,5 +255,7 @@ fn patience(status: GlobalStatus) -> Duration {
 
 /// A start waits so long for answers. Coordinators that answer do so at once.
 const START_WITHIN: Duration = Duration::from_secs(10);
+/// Transactions whose coordinators are looked at, every second.
+const NEWEST: usize = 500;
 /// Transactions brought back at once.
 const AT_ONCE: usize = 500;

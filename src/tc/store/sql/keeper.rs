@@ -299,7 +299,7 @@ impl Keeper {
              OR g.begin_time < {clock} - {LEFT_OVER_MS}) LIMIT {AT_ONCE}; \
              SELECT {clock}; {others}",
             token = self.place.token,
-            others = foreign::others(dialect, "status = 1"),
+            others = foreign::others(dialect, foreign::Witnesses::Newest),
         )
     }
 
