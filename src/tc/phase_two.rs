@@ -252,7 +252,8 @@ impl Coordinator {
         self.call_failed(now, id, "timeout");
     }
 
-    /// The connection of a call is gone.
+    /// The connection of a call is gone. A branch of AT goes to another RM of its database at once, if there is one: only one
+    /// of them can undo or delete the undo log, whatever the first is still at.
     pub(super) fn call_lost(&mut self, now: Now, id: i32) {
         self.stats.calls_lost += 1;
         self.call_failed(now, id, "connection_lost");
@@ -267,7 +268,13 @@ impl Coordinator {
             call.xid,
             call.branch_id
         );
-        self.judge(now, &call.xid, call.step, Verdict::Unreachable);
+        let lost = !self.roster.is_open(call.channel);
+        match self.drive(&call.xid) {
+            Some(drive) if lost && drive.steps[call.step].branch_type == BranchType::At => {
+                drive.set_state(call.step, State::Due(now.instant));
+            }
+            _ => self.judge(now, &call.xid, call.step, Verdict::Unreachable),
+        }
         self.run(now, &call.xid);
         self.pump(now, call.channel, &call.resource_id);
     }

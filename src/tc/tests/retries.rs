@@ -530,6 +530,22 @@ fn the_same_inputs_give_the_same_outputs() {
 }
 
 #[test]
+fn an_at_branch_whose_rm_is_lost_in_a_call_goes_to_another_at_once() {
+    let mut world = World::new();
+    let tm = world.tm("app", "2.2.0");
+    let (one, two) = (world.rm("app", "a"), world.rm_at("10.0.0.3", "app", "a"));
+    let xid = world.begin(tm);
+    world.register(one, at(&xid, "a", "t:1"));
+    let request = world.start_rollback(tm, &xid);
+    assert_eq!(world.call().to, one);
+    world.close(one);
+    let again = world.call();
+    assert_eq!(again.to, two);
+    world.reply(&again, PhaseTwoRollbacked);
+    assert_eq!(world.told(tm, request), Some(Rollbacked));
+}
+
+#[test]
 fn a_failure_in_one_group_of_parallel_branches_leaves_the_others_alone() {
     for lost in [true, false] {
         let mut world = World::with(CoordinatorConfig {
