@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use report::{Table, Times};
+use report::{Table, Times, argument, now};
 use seamio::proto::Text;
 use seamio::proto::status::BranchType;
 use seamio::tc::store::{
@@ -225,15 +225,4 @@ fn commit(id: i64) -> Operation {
         decision: Decision::Commit,
         now_ms: 0,
     }
-}
-
-fn argument(name: &str) -> Option<String> {
-    let mut arguments = std::env::args();
-    arguments.find(|argument| argument == name)?;
-    arguments.next()
-}
-
-#[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
-fn now() -> Instant {
-    Instant::now()
 }

@@ -20,7 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use place::{Kind, Place};
-use report::{Table, Times};
+use report::{Table, Times, argument, now};
 use seamio::proto::Text;
 use seamio::proto::status::BranchType;
 use seamio::tc::store::sql::{SqlConfig, SqlStore, schema};
@@ -291,17 +291,6 @@ fn register(branch_type: BranchType, xid: Xid, branch_id: BranchId) -> Operation
         },
         now_ms: wall_ms(),
     })
-}
-
-fn argument(name: &str) -> Option<String> {
-    let mut arguments = std::env::args();
-    arguments.find(|argument| argument == name)?;
-    arguments.next()
-}
-
-#[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[allow(clippy::disallowed_methods)] // As the coordinator's owner does.

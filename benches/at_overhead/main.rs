@@ -30,12 +30,12 @@ mod scene;
 mod statements;
 mod wire;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use allocations::{Allocations, Counting};
 use coordinator::{Coordinator, serve_if_asked};
 use database::Kind;
-use report::{Table, Times};
+use report::{Table, Times, argument, now};
 use scene::{Case, Measured, Scene, Way};
 use statements::LOG;
 
@@ -240,17 +240,6 @@ fn name_of(kind: Kind) -> &'static str {
         Kind::Postgres => "postgres",
         Kind::Sqlite => "sqlite",
     }
-}
-
-fn argument(name: &str) -> Option<String> {
-    let mut arguments = std::env::args();
-    arguments.find(|argument| argument == name)?;
-    arguments.next()
-}
-
-#[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// CPU time of this process so far.

@@ -2,7 +2,7 @@
 
 import statistics
 
-from tables import machine, shown, times
+from tables import described_as, machine, medians, shown, tables, times
 
 __all__ = ["machine", "page"]
 
@@ -12,44 +12,24 @@ HEAD = ("at once", "client", "tx/s", "p50 ms", "p99 ms", "client CPU µs", "memo
         "left", "tx/s ×", "CPU ×", "memory ×", "others")
 
 
-def medians(rows):
-    """One row per scenario, clients and application, in the order in which they were first measured."""
-    groups = {}
-    for row in rows:
-        groups.setdefault((row["scenario"], row["clients"], row["client"]), []).append(row)
-    found = {}
-    for key, group in groups.items():
-        known = {name: [row[name] for row in group if row[name] is not None] for name in NUMBERS}
-        found[key] = {name: statistics.median(values) if values else None for name, values in known.items()}
-    return found
-
-
-def line(name, clients, row, base, at):
-    cells = (clients, name, shown(row["per_second"], 0), shown(row["p50_ms"], 2), shown(row["p99_ms"], 2), shown(row["client_cpu_us"], 0),
-             shown(row["memory_mib"], 0), shown(row["coordinator_cpu_us"], 0), shown(row["database_cpu_us"], 0) if at else "–",
-             shown(row["failed"], 0), shown(row["left"], 0) if at else "–", times(base["per_second"], row["per_second"]),
-             times(row["client_cpu_us"], base["client_cpu_us"]), times(row["memory_mib"], base["memory_mib"]), shown(row["others_cores"], 1))
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+def line(name, clients, row, base, scenario):
+    at = scenario.startswith("at")
+    return (clients, name, shown(row["per_second"], 0), shown(row["p50_ms"], 2), shown(row["p99_ms"], 2), shown(row["client_cpu_us"], 0),
+            shown(row["memory_mib"], 0), shown(row["coordinator_cpu_us"], 0), shown(row["database_cpu_us"], 0) if at else "–",
+            shown(row["failed"], 0), shown(row["left"], 0) if at else "–", times(base["per_second"], row["per_second"]),
+            times(row["client_cpu_us"], base["client_cpu_us"]), times(row["memory_mib"], base["memory_mib"]), shown(row["others_cores"], 1))
 
 
 def page(command, described, names, rows, took):
-    found = medians(rows)
+    found = medians(rows, "client", NUMBERS)
     noise = statistics.median(row["others_cores"] for row in rows)
     lines = [
         "<!-- Written by benches/client/run. -->",
-        f"`{command.strip()}` at {described['revision']}: {described['processor']}, {described['cores']} cores, Linux {described['kernel']}, "
-        f"{described['database']}, {described['java']}.", "",
+        described_as(command, described), "",
         f"Medians of the samples, {len(rows)} in {took / 60:.0f} minutes. CPU is per transaction, with what is done after the load; the "
         f"client's is that of the whole application. `left` are rows of the undo log that were not deleted some seconds after the load. × says "
         f"how many times better {names[0]} is: transactions per second, CPU of the client's process, its memory. `others` are the cores that "
         f"other processes of the machine used meanwhile ({noise:.1f} in the median): with more than 0.2 the times say little.",
     ]
-    for scenario in dict.fromkeys(row["scenario"] for row in rows):
-        lines += ["", f"## {scenario}", "", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
-        for clients in dict.fromkeys(row["clients"] for row in rows):
-            base = found.get((scenario, clients, names[0]))
-            for name in names:
-                row = found.get((scenario, clients, name))
-                if row and base:
-                    lines.append(line(name, clients, row, base, scenario.startswith("at")))
+    lines += tables(rows, HEAD, names, found, line)
     return "\n".join(lines) + "\n"

@@ -11,11 +11,9 @@ mod coordinator;
 #[path = "../report/mod.rs"]
 mod report;
 
-use std::time::Instant;
-
 use allocations::Counting;
 use coordinator::{Coordinator, serve_if_asked};
-use report::{Table, Times};
+use report::{Table, Times, argument, now};
 use seamio::client::{File, Seata, TxOptions};
 
 #[global_allocator]
@@ -95,17 +93,6 @@ async fn transactions(seata: &Seata, at_once: u32, count: u32) -> Vec<f64> {
         samples.extend(task.await.expect("no panic"));
     }
     samples
-}
-
-fn argument(name: &str) -> Option<String> {
-    let mut arguments = std::env::args();
-    arguments.find(|argument| argument == name)?;
-    arguments.next()
-}
-
-#[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
-fn now() -> Instant {
-    Instant::now()
 }
 
 const WARM: u32 = 2000;

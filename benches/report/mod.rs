@@ -88,11 +88,10 @@ impl Times {
 }
 
 /// Times `samples` runs of `runs` operations each; the operation gets its number, counted over all of them.
-#[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
 pub(crate) fn measure<T>(samples: usize, runs: usize, mut work: impl FnMut(usize) -> T) -> Times {
     let mut times = Vec::with_capacity(samples);
     for sample in 0..samples {
-        let start = Instant::now();
+        let start = now();
         for run in 0..runs {
             black_box(work(sample * runs + run));
         }
@@ -106,4 +105,16 @@ pub(crate) fn scatter(number: u64) -> u64 {
     let word = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)
+}
+
+/// What stands behind a flag of the command line.
+pub(crate) fn argument(name: &str) -> Option<String> {
+    let mut arguments = std::env::args();
+    arguments.find(|argument| argument == name)?;
+    arguments.next()
+}
+
+#[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }

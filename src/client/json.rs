@@ -212,12 +212,20 @@ impl<'a> Reader<'a> {
         &mut self,
         mut member: impl FnMut(&mut Self, &str) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
+        self.members(|reader, name| member(reader, &name))
+    }
+
+    /// Reads an object whose names may be kept.
+    fn members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         self.open(b'{', "an object")?;
         if !self.closes(b'}')? {
             loop {
                 let name = self.string()?;
                 self.expect(b':', "a colon")?;
-                member(self, &name)?;
+                member(self, name)?;
                 if self.closes(b'}')? {
                     break;
                 }
@@ -333,7 +341,10 @@ impl<'a> Reader<'a> {
         match self.peek() {
             Some(b'{') => {
                 let mut members = Vec::new();
-                self.object_of_values(&mut members)?;
+                self.members(|reader, name| {
+                    members.push((name, reader.value()?));
+                    Ok(())
+                })?;
                 Ok(Json::Object(members))
             }
             Some(b'[') => {
@@ -385,27 +396,6 @@ impl<'a> Reader<'a> {
             self.at += 1;
         }
         self.peek_raw()
-    }
-
-    fn object_of_values(
-        &mut self,
-        members: &mut Vec<(Cow<'a, str>, Json<'a>)>,
-    ) -> Result<(), Fault> {
-        self.open(b'{', "an object")?;
-        if !self.closes(b'}')? {
-            loop {
-                let name = self.string()?;
-                self.expect(b':', "a colon")?;
-                let value = self.value()?;
-                members.push((name, value));
-                if self.closes(b'}')? {
-                    break;
-                }
-                self.expect(b',', "a comma or the end of the object")?;
-            }
-        }
-        self.depth -= 1;
-        Ok(())
     }
 
     /// `x'01FF'`.

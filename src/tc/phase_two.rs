@@ -252,8 +252,7 @@ impl Coordinator {
         self.call_failed(now, id, "timeout");
     }
 
-    /// The connection of a call is gone. A branch of AT goes to another RM of its database at once, if there is one: only one
-    /// of them can undo or delete the undo log, whatever the first is still at.
+    /// The connection of a call is gone.
     pub(super) fn call_lost(&mut self, now: Now, id: i32) {
         self.stats.calls_lost += 1;
         self.call_failed(now, id, "connection_lost");
@@ -270,6 +269,8 @@ impl Coordinator {
         );
         let lost = !self.roster.is_open(call.channel);
         match self.drive(&call.xid) {
+            // To another RM of the database at once, if there is one: only one of them can undo or delete the undo log, whatever
+            // the first is still at.
             Some(drive) if lost && drive.steps[call.step].branch_type == BranchType::At => {
                 drive.set_state(call.step, State::Due(now.instant));
             }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use seamio::client::at::{Error, LockCall, LockRetry, LockStrategy};
+use seamio::client::TxGuard;
+use seamio::client::at::{At, AtBranch, Error, LockCall, LockRetry, LockStrategy};
+use tokio::task::JoinHandle;
 
 use crate::database::{Kind, Tried};
 use crate::fixture::{PATIENCE, run, scene, scene_with};
@@ -17,6 +19,34 @@ fn all(kind: Kind) -> &'static str {
     }
 }
 
+/// A unit of a transaction that waits for row 1 and doubles its value.
+fn doubling<DB: Tried>(at: At<DB>, tx: &TxGuard) -> JoinHandle<Result<(), Error>> {
+    let tx = (**tx).clone();
+    tokio::spawn(async move {
+        at.run(&tx, |branch| {
+            Box::pin(async move {
+                run(branch, "UPDATE t SET v = v * 2 WHERE id = 1").await?;
+                Ok::<(), Error>(())
+            })
+        })
+        .await
+    })
+}
+
+async fn done(waiting: JoinHandle<Result<(), Error>>) {
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    waited.expect("in time").expect("no panic").expect("done");
+}
+
+/// Commits a branch that changes row 1, which another transaction holds.
+async fn meets_a_held_row<DB: Tried>(mut branch: AtBranch<'_, DB>) {
+    run(&mut branch, "UPDATE t SET v = 12 WHERE id = 1")
+        .await
+        .expect("updated");
+    let refused = branch.commit().await.expect_err("held");
+    assert!(refused.is_lock_conflict(), "{refused}");
+}
+
 /// A row of an undecided transaction is not for others; what they did is rolled back.
 async fn a_held_row_is_refused<DB: Tried>() {
     let Some(scene) = scene::<DB>(TABLE).await else {
@@ -27,12 +57,8 @@ async fn a_held_row_is_refused<DB: Tried>() {
         .branch(&first, &["UPDATE t SET v = 11 WHERE id = 1"])
         .await;
     let second = scene.begin().await;
-    let mut branch = scene.at.begin_pooled(&second).await.expect("a branch");
-    run(&mut branch, "UPDATE t SET v = 12 WHERE id = 1")
-        .await
-        .expect("updated");
-    let refused = branch.commit().await.expect_err("held");
-    assert!(refused.is_lock_conflict(), "{refused}");
+    let branch = scene.at.begin_pooled(&second).await;
+    meets_a_held_row(branch.expect("a branch")).await;
     assert_eq!(scene.rows(all(DB::KIND)).await[0], "1 11");
     scene.commit(first).await;
     // Another row is free, and now this one too.
@@ -63,23 +89,13 @@ async fn a_unit_waits_for_a_rollback<DB: Tried>() {
         .branch(&first, &["UPDATE t SET v = 11 WHERE id = 1"])
         .await;
     let second = scene.begin().await;
-    let (at, tx) = (scene.at.clone(), (*second).clone());
-    let waiting = tokio::spawn(async move {
-        at.run(&tx, |branch| {
-            Box::pin(async move {
-                run(branch, "UPDATE t SET v = v * 2 WHERE id = 1").await?;
-                Ok::<(), Error>(())
-            })
-        })
-        .await
-    });
+    let waiting = doubling(scene.at.clone(), &second);
     crate::fixture::until("refused once", || async {
         scene.seata.metrics().lock_conflicts > 0
     })
     .await;
     scene.roll_back(first).await;
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
-    waited.expect("in time").expect("no panic").expect("done");
+    done(waiting).await;
     // Of the ten that were put back, not of the eleven.
     assert_eq!(scene.rows(all(DB::KIND)).await[0], "1 20");
     scene.commit(second).await;
@@ -100,35 +116,21 @@ async fn a_call_has_its_own_patience<DB: Tried>() {
         ..LockCall::default()
     });
     let before = scene.seata.metrics().lock_conflicts;
-    let mut branch = at_once.begin_pooled(&second).await.expect("a branch");
-    run(&mut branch, "UPDATE t SET v = 12 WHERE id = 1")
-        .await
-        .expect("updated");
-    let refused = branch.commit().await.expect_err("held");
-    assert!(refused.is_lock_conflict(), "{refused}");
+    let branch = at_once.begin_pooled(&second).await;
+    meets_a_held_row(branch.expect("a branch")).await;
     assert_eq!(scene.seata.metrics().lock_conflicts, before + 1);
     let sure = scene.at.with_lock(LockCall {
         interval: Some(Duration::from_millis(5)),
         times: Some(10_000),
         strategy: LockStrategy::Optimistic,
     });
-    let tx = (*second).clone();
-    let waiting = tokio::spawn(async move {
-        sure.run(&tx, |branch| {
-            Box::pin(async move {
-                run(branch, "UPDATE t SET v = v * 2 WHERE id = 1").await?;
-                Ok::<(), Error>(())
-            })
-        })
-        .await
-    });
+    let waiting = doubling(sure, &second);
     crate::fixture::until("refused again", || async {
         scene.seata.metrics().lock_conflicts > before + 1
     })
     .await;
     scene.roll_back(first).await;
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
-    waited.expect("in time").expect("no panic").expect("done");
+    done(waiting).await;
     assert_eq!(scene.rows(all(DB::KIND)).await[0], "1 20");
     scene.commit(second).await;
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use seamio::proto::Text;
 use seamio::tc::store::sql::{SqlConfig, SqlStore, schema};
-use seamio::tc::store::{Global, Operation, Outcome, Store, StoreLimits, Ticket};
+use seamio::tc::store::{Global, Operation, Outcome, Store, StoreEvent, StoreLimits, Ticket};
 use seamio::xid::Xid;
 
 use crate::history::{History, limits};
@@ -253,6 +253,20 @@ fn masked_global(mut global: Global) -> Global {
         branch.registered_ms = 0;
     }
     global
+}
+
+/// The first event of the store that is looked for.
+pub(crate) fn event<T>(store: &mut SqlStore, mut wanted: impl FnMut(StoreEvent) -> Option<T>) -> T {
+    let until = now() + PATIENCE;
+    loop {
+        match store.poll_event().and_then(&mut wanted) {
+            Some(found) => return found,
+            None => {
+                assert!(now() < until, "it does not come");
+                pause(Duration::from_millis(2));
+            }
+        }
+    }
 }
 
 #[allow(clippy::disallowed_methods)] // for waiting only

@@ -13,8 +13,8 @@ use seamio::proto::version::ExceptionTable;
 use seamio::tc::store::sql::{JavaCoordinators, SqlConfig, SqlStore, schema};
 use seamio::tc::store::{Decision, Outcome, Store, StoreEvent};
 
-use crate::agreement::{PATIENCE, now, run};
-use crate::life::{begin, decide, pause, register, xid};
+use crate::agreement::{event, run};
+use crate::life::{begin, decide, register, xid};
 use crate::place::Place;
 
 on_every_database!(
@@ -124,20 +124,6 @@ fn leave_under(place: &Place, xid: &str, id: i64, status: u8) {
          transaction_name, timeout, begin_time, gmt_create, gmt_modified) VALUES ('{xid}', {id}, {status}, \
          'app', 'group', 'java', 60000, 9000000000000, {stamp}, {stamp})"
     ));
-}
-
-/// The next event of a kind.
-fn event<T>(store: &mut SqlStore, mut wanted: impl FnMut(StoreEvent) -> Option<T>) -> T {
-    let until = now() + PATIENCE;
-    loop {
-        match store.poll_event().and_then(&mut wanted) {
-            Some(found) => return found,
-            None => {
-                assert!(now() < until, "it does not come");
-                pause(std::time::Duration::from_millis(2));
-            }
-        }
-    }
 }
 
 /// The next word about begins; nothing is taken from Java before.

@@ -9,7 +9,7 @@ use seamio::tc::store::sql::{DatabaseUrl, SqlConfig, SqlStore, schema};
 use seamio::tc::store::{Decision, Global, Operation, Outcome, Store, StoreEvent};
 use seamio::xid::Xid;
 
-use crate::agreement::{PATIENCE, now, run};
+use crate::agreement::{PATIENCE, event, now, run};
 use crate::life::{NOW_MS, begin, begin_at, decide, pause, register, xid};
 use crate::place::Place;
 use crate::proxy::{Proxy, Way};
@@ -44,20 +44,6 @@ fn address(number: u8) -> String {
 
 fn one(store: &mut SqlStore, operation: Operation) -> Outcome {
     run(store, vec![operation]).remove(0)
-}
-
-/// The first event that is looked for.
-fn event<T>(store: &mut SqlStore, mut wanted: impl FnMut(StoreEvent) -> Option<T>) -> T {
-    let until = now() + PATIENCE;
-    loop {
-        match store.poll_event().and_then(&mut wanted) {
-            Some(found) => return found,
-            None => {
-                assert!(now() < until, "it does not come");
-                pause(Duration::from_millis(2));
-            }
-        }
-    }
 }
 
 fn adopted(store: &mut SqlStore, xid: &Xid) -> Global {

@@ -159,7 +159,8 @@ impl Exchange {
     ) {
         self.resources.insert(resource.clone());
         let mut waiting = std::collections::BTreeMap::new();
-        for id in self.roster.ids() {
+        let ids: Vec<LinkId> = self.roster.ids().collect();
+        for id in ids {
             let link = self.roster.link(id);
             let open = matches!(link.state, LinkState::Registering(_) | LinkState::Ready);
             let Some(session) = link.session.filter(|_| open && link.role == Role::Rm) else {

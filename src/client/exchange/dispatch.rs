@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::balance::Candidate;
 use super::calls::{Answer, Call, CallId, Place, Reply, Request};
-use super::roster::{LinkId, LinkState, Role};
+use super::roster::{LinkId, Role};
 use super::{Exchange, Output, Timer, later, merge, retry};
 use crate::client::ticket::Sink;
 use crate::client::{Error, Sending};
@@ -104,7 +104,11 @@ impl Exchange {
 
     /// Lets the requests leave that wait for company.
     pub(crate) fn flush(&mut self, now: Instant) {
-        for id in self.roster.ids() {
+        let ids = self.roster.ids();
+        let waited: Vec<LinkId> = ids
+            .filter(|id| !self.roster.link(*id).waiting.is_empty())
+            .collect();
+        for id in waited {
             let waiting = std::mem::take(&mut self.roster.link_mut(id).waiting);
             let Some(session) = self.roster.link(id).session else {
                 continue;
@@ -385,10 +389,8 @@ impl Exchange {
         if self.roster.link(asked).coordinator == home {
             return false;
         }
-        !self.roster.ids().any(|id| {
-            let link = self.roster.link(id);
-            link.coordinator == home && link.role == request.role && link.state == LinkState::Ready
-        })
+        let mut ready = self.roster.ready(request.role);
+        !ready.any(|id| self.roster.link(id).coordinator == home)
     }
 
     fn replace_with_rollback(&mut self, now: Instant, id: CallId) {

@@ -161,9 +161,8 @@ impl Roster {
         link.expect("a place is forgotten after all that names it")
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = LinkId> + use<> {
-        let ids: Vec<LinkId> = self.links.keys().copied().collect();
-        ids.into_iter()
+    pub(super) fn ids(&self) -> impl Iterator<Item = LinkId> {
+        self.links.keys().copied()
     }
 
     /// The coordinator's address.
@@ -173,9 +172,9 @@ impl Roster {
 
     /// Connections of this role that may be used.
     pub(super) fn ready(&self, role: Role) -> impl Iterator<Item = LinkId> {
-        self.ids().filter(move |id| {
-            self.link(*id).role == role && self.link(*id).state == LinkState::Ready
-        })
+        let ready = move |link: &Link| link.role == role && link.state == LinkState::Ready;
+        let links = self.links.iter().filter(move |(_, link)| ready(link));
+        links.map(|(id, _)| *id)
     }
 
     pub(super) fn open(&mut self, id: LinkId, session: SessionId) {
